@@ -1,0 +1,1 @@
+"""The commands: parse, call one function, render. No logic lives here."""

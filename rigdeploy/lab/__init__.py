@@ -1,0 +1,1 @@
+"""The twins: a virtual copy of any declared build."""

@@ -1,0 +1,1 @@
+"""What would be done, and why: a declaration and an observation in, phases out. Pure."""

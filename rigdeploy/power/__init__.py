@@ -1,0 +1,1 @@
+"""Switching rigs on and off: one interface, a driver per way, one policy around them."""

@@ -1,0 +1,1 @@
+"""Rules: a declaration and an observation in, findings out. Pure."""
