@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from rigdeploy.errors import EXIT_USAGE, RigdeployError
+from rigdeploy.errors import EXIT_USAGE, DeclarationError, RigdeployError
 
 COMMANDS = {
     "init": "Start a fleet: write an example declaration here.",
@@ -51,7 +51,7 @@ class LazyCommands(click.Group):
 @click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="rigdeploy", message="%(prog)s %(version)s")
 def commands() -> None:
-    """Bring GPU rigs online, and tell the truth about them.
+    r"""Bring GPU rigs online, and tell the truth about them.
 
     \b
     One file declares the rigs; the same file drives power, installation and verification.
@@ -69,12 +69,7 @@ def commands() -> None:
 
 def main() -> None:
     """Run the command line; every error ends here, as a message and an exit code."""
-    try:
-        sys.exit(run())
-    except BrokenPipeError:
-        # The reader (head, less) went away: not an error, and nothing is left to tell it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    sys.exit(run())
 
 
 def run() -> int:
@@ -84,6 +79,11 @@ def run() -> int:
     except click.exceptions.Abort:
         click.echo("stopped", err=True)
         return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away: no error, and nobody is left to tell. Standard output goes
+        # nowhere from here on, so that flushing it at exit does not fail again. 141 = 128 + SIGPIPE.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except click.ClickException as error:
         error.show()
         return EXIT_USAGE
@@ -95,8 +95,6 @@ def run() -> int:
 
 def show_error(error: RigdeployError) -> None:
     """Print what went wrong and what to do about it, on standard error."""
-    from rigdeploy.errors import DeclarationError
-
     if isinstance(error, DeclarationError):
         for problem in error.problems:
             click.echo(f"{click.style('error', fg='red')}: {problem}", err=True)
