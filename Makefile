@@ -1,0 +1,61 @@
+# What a new user and a contributor run. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+BIN := .venv/bin
+# The twins' root file system and packages, built once and used by every lab of this user.
+LAB_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rigdeploy/lab
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup:
+	@scripts/setup.sh runtime
+
+.PHONY: setup-dev
+setup-dev:
+	@scripts/setup.sh dev
+
+.PHONY: demo
+demo: setup  ## two virtual rigs, from powered off to verified
+	@scripts/demo.sh $(BIN)
+
+.PHONY: test
+test: test-unit test-newest test-lab test-roles  ## everything: pure tests, then the twins, then the roles
+
+.PHONY: test-unit
+test-unit: setup-dev  ## the pure tests (under a minute)
+	$(BIN)/pytest tests/unit
+
+.PHONY: test-newest
+test-newest:  ## the pure tests again on Python 3.12 or later, where there is one
+	@scripts/test-newest.sh
+
+.PHONY: test-lab
+test-lab: setup-dev  ## tests on virtual rigs (root)
+	$(BIN)/pytest tests/lab
+
+.PHONY: test-roles
+test-roles: setup-dev  ## molecule: each role on a virtual rig (root)
+	@scripts/test-roles.sh $(BIN)
+
+.PHONY: lint
+lint: setup-dev  ## ruff, mypy, yamllint, ansible-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/ansible-lint --offline --strict
+
+.PHONY: bare
+bare:  ## run .ci/run in a bare Debian 12 root, where nothing is installed
+	@scripts/bare.sh
+
+.PHONY: clean
+clean:  ## take the lab down; remove everything that make has made, caches included
+	@if [ -x $(BIN)/rigdeploy ] && [ -d .rigdeploy/lab ]; then $(BIN)/rigdeploy lab down; fi
+	rm -rf .venv .venv-newest .rigdeploy .ansible .mypy_cache .ruff_cache .pytest_cache dist build "$(LAB_CACHE)"
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Run .ci/run on the committed tree in a bare Debian 12 root: Python 3.11 and git, and nothing else.
+# What only works because of something installed on this machine by hand fails there. Needs root and mmdebstrap.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d -t rigdeploy-bare.XXXXXX)
+root=$work/root
+cleanup() {
+  umount -R "$root/proc" "$root/sys" "$root/dev" "$root/run" 2>/dev/null || true
+  findmnt -rn -o TARGET | grep -q "^$root/" || rm -rf --one-file-system "$work"
+}
+trap cleanup EXIT
+
+sources=(/etc/apt/sources.list.d/debian.sources)
+[ -f "${sources[0]}" ] || sources=(/etc/apt/sources.list)
+echo "building a bare Debian 12 root"
+mmdebstrap --quiet --variant=minbase --include=git,python3,ca-certificates bookworm "$root" "${sources[@]}"
+# What the caller's own network needs: name service, certificates, and pip's settings.
+cp /etc/resolv.conf "$root/etc/resolv.conf"
+cp -a /etc/ssl/certs/. "$root/etc/ssl/certs/"
+for file in /etc/pip.conf /etc/apt/apt.conf.d/*proxy*; do [ ! -f "$file" ] || cp "$file" "$root$file"; done
+git clone --quiet --no-hardlinks . "$root/root/checkout"
+if [ -d ../shared ]; then cp -a ../shared "$root/root/shared"; fi
+
+for dir in proc sys dev; do mount --rbind "/$dir" "$root/$dir" && mount --make-rslave "$root/$dir"; done
+mount -t tmpfs tmpfs "$root/run"
+env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 CI=true \
+  chroot "$root" bash -c 'cd /root/checkout && bash .ci/run' </dev/null

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Install what is missing, and say so: system packages by apt, Python packages into .venv.
+#   scripts/setup.sh runtime    what rigdeploy and its lab need
+#   scripts/setup.sh dev        that, and what tests and linters need
+set -euo pipefail
+cd "$(dirname "$0")/.."
+extra=$1
+
+packages=(python3-venv)
+while read -r name; do packages+=("$name"); done < <(sed -e 's/#.*//' -e '/^[[:space:]]*$/d' rigdeploy/lab/host-packages.txt)
+missing=()
+for name in "${packages[@]}"; do
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || true)" = installed ] || missing+=("$name")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "these system packages are missing; install them as root: apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+  echo "installing system packages: ${missing[*]}"
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  if ! { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"; } \
+    >"$log" 2>&1; then
+    tail -n 30 "$log" >&2
+    echo "apt could not install them (see above)" >&2
+    exit 1
+  fi
+fi
+
+wanted=$(sha256sum pyproject.toml | cut -c -16)
+stamp=.venv/.installed-$extra
+if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
+  target=.
+  [ "$extra" = runtime ] || target=".[$extra]"
+  echo "installing Python packages into .venv"
+  [ -x .venv/bin/python ] || python3 -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$target"
+  echo "$wanted" >"$stamp"
+fi
