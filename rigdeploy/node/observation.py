@@ -1,8 +1,8 @@
 """What the probe saw, as typed values.
 
-Everything a node says is data, and may be anything: a value of the wrong type or out of range becomes ``None`` and a line
-in ``unread``, texts lose control characters and are cut, lists are capped. Only a document that is no observation at all
-is an error.
+Everything a node says is data, and may be anything: a value of the wrong type or out of range becomes ``None`` and a
+line in ``unread``, texts lose control characters and are cut, lists are capped. Only a document that is no observation
+at all is an error.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class GpuReading:
 
 @dataclass(frozen=True)
 class Driver:
-    """The driver's state. ``answers`` is whether nvidia-smi works; ``library`` its version, ``version`` the module's."""
+    """The driver: ``version`` is the module's, ``library`` nvidia-smi's; ``answers`` is whether nvidia-smi works."""
 
     loaded: bool | None = None
     version: str | None = None
@@ -200,10 +200,11 @@ class Observation:
         ports: list[PciDevice] = []
         seen = {address}
         device = self.pci.get(address)
-        while device is not None and device.parent in self.pci and device.parent not in seen:
+        while device is not None and device.parent is not None and device.parent not in seen:
             seen.add(device.parent)
-            device = self.pci[device.parent]
-            ports.append(device)
+            device = self.pci.get(device.parent)
+            if device is not None:
+                ports.append(device)
         return ports
 
 
@@ -298,9 +299,14 @@ class _Reader:
         return Host(**texts, uptime_seconds=self.number(table, "uptime_seconds", "host"))
 
     def driver(self, table: dict[str, Any]) -> Driver:
-        texts = {name: self.text(table, name, "driver") for name in ("version", "flavour", "library")}
-        flags = {name: self.flag(table, name, "driver") for name in ("loaded", "nouveau", "answers")}
-        return Driver(**texts, **flags)
+        return Driver(
+            loaded=self.flag(table, "loaded", "driver"),
+            version=self.text(table, "version", "driver"),
+            flavour=self.text(table, "flavour", "driver"),
+            nouveau=self.flag(table, "nouveau", "driver"),
+            answers=self.flag(table, "answers", "driver"),
+            library=self.text(table, "library", "driver"),
+        )
 
     def link(self, value: Any, what: str) -> LinkReading:
         table = _table(value)
