@@ -1,0 +1,54 @@
+"""At most one caller per BMC: many crash, or run out of session slots, when two talk to them at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rigdeploy.errors import PowerBusyError
+
+_PAUSE = 0.05
+"""Seconds between two tries to get the lock; flock(2) has no timeout of its own."""
+
+
+def bmc_lock_path(locks: Path, address: str) -> Path:
+    """The lock file of the BMC at ``address`` (``host`` or ``host:port``)."""
+    return locks / ("bmc-" + re.sub(r"[^\w.-]", "_", address))
+
+
+@contextmanager
+def exclusive(path: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock on ``path``; PowerBusyError, naming the holder, when it is not free within ``timeout`` seconds.
+
+    The lock belongs to the open file (flock(2)), so it also keeps two threads of this process apart, and it goes
+    with its holder, however that one dies.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _acquire(descriptor, path, time.monotonic() + timeout)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = os.pread(descriptor, 32, 0).decode(errors="replace") or "unknown"
+                raise PowerBusyError(
+                    f"another rigdeploy (process {holder}) is using {path.name}",
+                    "wait for it to end and run the command again",
+                ) from None
+            time.sleep(_PAUSE)
+        else:
+            return

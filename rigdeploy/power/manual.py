@@ -1,0 +1,78 @@
+"""Power by a person at the button: we ask, and watch the rig's ssh port."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Literal
+
+from rigdeploy.errors import PowerUnsupportedError
+from rigdeploy.fleet.models import Rig
+from rigdeploy.power.base import Capability, PowerState
+
+Hand = Callable[[Rig, Literal["on", "off"]], None]
+"""Whoever presses the button: told of the rig and what is wanted, and not waited for."""
+
+ANSWER_SECONDS = 3.0
+"""How long the ssh port may take to greet (an unloaded one needs milliseconds, a far or jumped one seconds)."""
+
+
+def ask_on_terminal(rig: Rig, what: Literal["on", "off"]) -> None:
+    """Ask whoever reads the terminal; nothing is typed, the rig itself shows that it was done."""
+    if what == "on":
+        text = f"{rig.name}: please switch it on; waiting until {rig.address} answers on ssh port {rig.ssh.port}"
+    else:
+        text = f"{rig.name}: please switch it off, or see that it is off"
+    print(text, file=sys.stderr, flush=True)
+
+
+class ManualDriver:
+    """A rig without a BMC: it is ON when its ssh port greets, else UNKNOWN (off, hung or unreachable)."""
+
+    capabilities = frozenset({Capability.ON, Capability.OFF})
+
+    def __init__(self, rig: Rig, hand: Hand = ask_on_terminal) -> None:
+        self._rig = rig
+        self._hand = hand
+        self.label = f"{rig.name} (switched by hand)"
+        self.patience = rig.power.timeout_seconds / 3
+
+    def state(self) -> PowerState:
+        """ON when an ssh server greets at the rig's address."""
+        return PowerState.ON if self._greeting().startswith(b"SSH-") else PowerState.UNKNOWN
+
+    def on(self) -> None:
+        """Ask the person to switch on."""
+        self._hand(self._rig, "on")
+
+    def off(self) -> None:
+        """Ask the person to switch off."""
+        self._hand(self._rig, "off")
+
+    def soft_off(self) -> None:
+        """A person asked to switch off does that by the system where it answers."""
+        raise PowerUnsupportedError(f"{self.label}: ask for a plain 'off'")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _greeting(self) -> bytes:
+        try:
+            return self._through_jump_host() if self._rig.ssh.jump else self._directly()
+        except (OSError, subprocess.TimeoutExpired):
+            return b""
+
+    def _directly(self) -> bytes:
+        address = (self._rig.address, self._rig.ssh.port)
+        with socket.create_connection(address, timeout=ANSWER_SECONDS) as connection:
+            return connection.recv(16)
+
+    def _through_jump_host(self) -> bytes:
+        """The greeting as the jump host sees it; ``ssh -W`` ends when its input does."""
+        host = f"[{self._rig.address}]:{self._rig.ssh.port}"
+        command = ["ssh", "-o", "BatchMode=yes", "-W", host, "--", str(self._rig.ssh.jump)]
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_SECONDS, check=False
+        ).stdout
