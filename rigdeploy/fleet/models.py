@@ -6,9 +6,20 @@ Every model refuses unknown keys and never converts a wrong type.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from rigdeploy.fleet.link import Link
 from rigdeploy.fleet.secrets import Secret
@@ -18,16 +29,63 @@ def _read_link(value: Any) -> Any:
     return Link.parse(value) if isinstance(value, str) else value
 
 
+def _read_branch(value: Any) -> Any:
+    # 580 without quotes says the same as "580"; a bool is an int to Python, and is none here.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _beside_inventory(value: str, info: ValidationInfo) -> str:
+    base = (info.context or {}).get("base")
+    return str(Path(base, Path(value).expanduser())) if base else value
+
+
 LinkText = Annotated[
     Link,
     BeforeValidator(_read_link),
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "pattern": r"^[1-6](\.0)? x(1|2|4|8|16)$", "examples": ["4.0 x16"]}),
 ]
-PciId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
-PciAddress = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")]
+LocalFile = Annotated[str, AfterValidator(_beside_inventory)]
+"""A file on this machine; a relative path starts at the inventory directory (validation context ``base``)."""
+
+Branch = Annotated[
+    Annotated[str, Field(pattern=r"^[0-9]{3}$")],
+    BeforeValidator(_read_branch),
+    WithJsonSchema(
+        {"type": ["string", "integer"], "pattern": "^[0-9]{3}$", "description": 'a driver branch, such as "580"'}
+    ),
+]
+"""A driver branch: ``"580"``."""
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+NAME_RULE = "lower-case letters, digits and dashes, 63 at most, no dash at either end"
+Name = Annotated[str, Field(pattern=NAME_PATTERN, description=NAME_RULE)]
+"""A name that can be a host name, a group name and a file name (RFC 1123's label, lower case)."""
+
+Host = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9:]([A-Za-z0-9.:_-]{0,251}[A-Za-z0-9])?$", description="a host name or an IP address"),
+]
+"""The first character can not be a dash, which ssh would take for an option."""
+
+JumpHost = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:@\[\]-]*$", description="user@host:port, several separated by commas"),
+]
+"""What ssh's ProxyJump takes."""
+
+PciId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$", description="such as 10de:2204")]
+PciAddress = Annotated[
+    str,
+    Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$", description="such as 0000:41:00.0, in lower case"),
+]
+TimeZone = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$", description="a time zone, such as Europe/Berlin")
+]
+PackageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$", description="a Debian package name")]
 Watts = Annotated[int, Field(gt=0, le=20000)]
 Count = Annotated[int, Field(gt=0, le=1024)]
+Gibibytes = Annotated[int, Field(gt=0, le=65536)]
 Port = Annotated[int, Field(gt=0, le=65535)]
 Seconds = Annotated[int, Field(gt=0, le=86400)]
 
@@ -44,8 +102,9 @@ class Model(BaseModel):
 class Gpu(Model):
     """A graphics card as the catalogue knows it (``catalogue/gpus/ID.yml``).
 
-    ``memory_mib`` lists the totals that nvidia-smi is known to print, per ECC state; ``ecc_on`` is
-    empty for cards without ECC. ``link`` is the card's own limit.
+    ``name`` is what nvidia-smi prints, ``memory_gib`` the nominal size, ``link`` the card's own limit.
+    ``modified`` marks a card rebuilt with more memory than its maker sold: it shows the PCI ids and the
+    name of the original.
     """
 
     id: str
@@ -53,20 +112,30 @@ class Gpu(Model):
     architecture: Literal["pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell"]
     pci_ids: list[PciId]
     link: LinkText
-    memory_gib: Count
+    memory_gib: Gibibytes
     memory_mib: MemoryTotals
     power: PowerRange
+    modified: bool = False
 
 
 class MemoryTotals(Model):
-    """Known ``memory.total`` readings in MiB; the first of each list is the current driver's."""
+    """``memory.total`` in MiB as nvidia-smi prints it; the first of each list is the current driver's.
 
-    ecc_off: list[int]
+    An empty list: no reading in that ECC state is known, or the card has no such state.
+    """
+
+    ecc_off: list[int] = []
     ecc_on: list[int] = []
+
+    @model_validator(mode="after")
+    def _something_is_known(self) -> MemoryTotals:
+        if not self.ecc_off and not self.ecc_on:
+            raise ValueError("neither ecc_off nor ecc_on lists a reading")
+        return self
 
 
 class PowerRange(Model):
-    """A card's power limit in watts: as shipped, and what nvidia-smi lets one set."""
+    """A card's power limit in watts: as shipped, and the least and most that any vendor's card allows."""
 
     default: Watts
     minimum: Watts
@@ -98,7 +167,7 @@ class Board(Model):
     name: str
     bmc: str | None = None
     memory_channels: Count
-    memory_max_gib: Count
+    memory_max_gib: Gibibytes
     watts: Watts
     slots: dict[str, BoardSlot]
     lane_groups: list[LaneGroup] = []
@@ -118,7 +187,7 @@ class Cpu(Model):
 class Memory(Model):
     """System memory; ``None`` where the build does not say."""
 
-    size_gib: Count
+    size_gib: Gibibytes
     ecc: bool | None = None
     channels: Count | None = None
 
@@ -133,7 +202,7 @@ class Nic(Model):
 class Disk(Model):
     """A disk by size, and by serial number where it must be that very one."""
 
-    size_gb: Annotated[int, Field(gt=0)]
+    size_gb: Annotated[int, Field(gt=0, le=10**6)]
     serial: str | None = None
 
 
@@ -163,7 +232,7 @@ class Build(Model):
     nics: list[Nic] = []
     disks: list[Disk] = []
     slots: dict[str, Slot]
-    vram_gib: Count
+    vram_gib: Gibibytes
 
 
 # --- rig -------------------------------------------------------------------------------------
@@ -172,10 +241,10 @@ class Build(Model):
 class Ssh(Model):
     """How to log in. ``password`` is for the first contact alone: it installs the key."""
 
-    user: str = "root"
+    user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$", description="a login name")] = "root"
     port: Port = 22
-    private_key: str | None = None
-    jump: str | None = None
+    private_key: LocalFile | None = None
+    jump: JumpHost | None = None
     password: Secret | None = None
 
 
@@ -183,7 +252,7 @@ class IpmiPower(Model):
     """A BMC on an IPMI 2.0 wire. ``timeout_seconds`` bounds one change of power state."""
 
     driver: Literal["ipmi"]
-    address: str
+    address: Host
     port: Port = 623
     username: str
     password: Secret
@@ -211,17 +280,19 @@ class OperatingSystem(Model):
 class Mirror(Model):
     """A package repository: its URL, and the file that holds its public key (ASCII armour)."""
 
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    key: str
+    url: Annotated[str, Field(pattern=r"^https?://[^\s\"']+$", description="an http:// or https:// address")]
+    key: LocalFile
 
 
 class GpuStack(Model):
     """The NVIDIA stack; ``driver`` is a branch, ``modules: auto`` follows the cards' architecture."""
 
-    driver: Annotated[str, Field(pattern=r"^[0-9]{3}$")]
+    driver: Branch
     modules: Literal["auto", "open", "proprietary"] = "auto"
     mirror: Mirror | None = None
-    cuda: Annotated[str, Field(pattern=r"^[0-9]{2}\.[0-9]$")] | None = None
+    cuda: Annotated[str, Field(pattern=r"^[0-9]{2}\.[0-9]$", description='a CUDA version, such as "13.0"')] | None = (
+        None
+    )
     containers: Literal["docker", "podman"] | None = None
 
 
@@ -236,22 +307,17 @@ class Serve(Model):
 class BaseSystem(Model):
     """The node's own configuration; ``hostname`` is the rig's name when absent."""
 
-    hostname: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] | None = None
-    timezone: str = "Etc/UTC"
-    ntp_servers: list[str] = []
-    packages: list[str] = []
+    hostname: Name | None = None
+    timezone: TimeZone = "Etc/UTC"
+    ntp_servers: list[Host] = []
+    packages: list[PackageName] = []
     ssh_hardening: bool = False
 
 
-class Rig(Model):
-    """One rig of the fleet: where it is, what it is, how it is powered, what it should run.
+class RigSettings(Model):
+    """What a rig says beside its build: where it is, how it is powered, what it should run."""
 
-    ``build`` is the assembled build with the rig's own ``override`` merged in (by ``load``).
-    """
-
-    name: str
-    address: str
-    build: Build
+    address: Host
     power: Power
     ssh: Ssh = Ssh()
     os: OperatingSystem | None = None
@@ -259,6 +325,30 @@ class Rig(Model):
     gpu_stack: GpuStack | None = None
     serve: Serve | None = None
     training: bool = False
+
+
+class RigEntry(RigSettings):
+    """One rig as ``fleet.yml`` writes it.
+
+    ``build`` names a build; ``override`` is merged over it, key by key (lists are replaced, null removes).
+    """
+
+    build: Name
+    override: dict[str, Any] = {}
+
+
+class Rig(RigSettings):
+    """One rig of the fleet; ``build`` is the assembled build with the rig's own ``override`` merged in."""
+
+    name: Name
+    build: Build
+
+
+class FleetFile(Model):
+    """The file ``fleet.yml``, an Ansible inventory source. Keys that begin with ``x-`` are yours."""
+
+    plugin: Literal["rigdeploy"]
+    rigs: dict[Name, RigEntry]
 
 
 Gpu.model_rebuild()

@@ -1,0 +1,153 @@
+"""The Ansible variables of a rig, and the hashes that say whether a role has to run again.
+
+The inventory plugin emits exactly these, and the plan compares the same hashes with what the nodes recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rigdeploy.fleet.lint_stack import module_flavour
+
+if TYPE_CHECKING:
+    from rigdeploy.fleet.catalogue import Catalogue
+    from rigdeploy.fleet.load import Fleet
+    from rigdeploy.fleet.models import Rig
+    from rigdeploy.workspace import Workspace
+
+MANAGED_ROLES = ("base", "nvidia_driver")
+"""The roles that record on the node what they did, and from which inputs."""
+
+_NOT_THE_ROLE = frozenset({"molecule", "tests", "__pycache__", "README.md"})
+"""Parts of a role's directory that change nothing on a node."""
+
+
+def host_variables(fleet: Fleet, rig: Rig, content: Path) -> dict[str, Any]:
+    """Everything the inventory says about one rig; ``content`` holds the roles (``content.content_dir``).
+
+    No value is a secret.
+    """
+    variables = connection_variables(rig, fleet.workspace) | role_variables(rig, fleet.catalogue)
+    if rig.gpu_stack is not None and rig.gpu_stack.mirror is not None:
+        variables["nvidia_driver_mirror_key"] = _text(Path(rig.gpu_stack.mirror.key))
+    beside = _variable_files(fleet.workspace.inventory, rig.name)
+    for role in MANAGED_ROLES:
+        if any(name.startswith(f"{role}_") for name in variables):
+            extra = digest([*_role_files(content / "roles" / role), *beside])
+            variables[f"{role}_inputs_hash"] = inputs_hash(role, variables, extra)
+    return variables
+
+
+def groups(rig: Rig) -> list[str]:
+    """The inventory groups of a rig (dashes become underscores: a group name is an identifier)."""
+    return ["rigs", f"build_{rig.build.name.replace('-', '_')}", f"power_{rig.power.driver}"]
+
+
+def connection_variables(rig: Rig, workspace: Workspace) -> dict[str, Any]:
+    """How Ansible reaches the rig."""
+    variables: dict[str, Any] = {
+        "rigdeploy_rig": rig.name,
+        "ansible_host": rig.address,
+        "ansible_port": rig.ssh.port,
+        "ansible_user": rig.ssh.user,
+        "ansible_ssh_common_args": shlex.join(ssh_options(rig, workspace)),
+    }
+    if rig.ssh.private_key is not None:
+        variables["ansible_ssh_private_key_file"] = rig.ssh.private_key
+    if rig.ssh.user != "root":
+        variables["ansible_become"] = True
+    return variables
+
+
+def ssh_options(rig: Rig, workspace: Workspace) -> list[str]:
+    """The ``-o`` arguments of every ssh to a rig: its host key is pinned under its name, in the fleet's own file.
+
+    Address, port, user and key file are not among them (``rig.address`` and ``rig.ssh`` have those).
+    """
+    # ssh splits the value at blanks and expands % in it.
+    known_hosts = '"' + str(workspace.known_hosts).replace("%", "%%") + '"'
+    options = {
+        "UserKnownHostsFile": known_hosts,
+        "StrictHostKeyChecking": "accept-new",
+        "HostKeyAlias": rig.name,
+    }
+    if rig.ssh.jump is not None:
+        options["ProxyJump"] = rig.ssh.jump
+    return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+
+
+def role_variables(rig: Rig, catalogue: Catalogue) -> dict[str, Any]:
+    """The variables of the roles that follow from the declaration alone; a role that is not asked for has none.
+
+    What comes from files (the mirror's key, the hashes) is added by ``host_variables``.
+    """
+    base = rig.base
+    variables: dict[str, Any] = {
+        "base_hostname": base.hostname or rig.name,
+        "base_timezone": base.timezone,
+        "base_ntp_servers": base.ntp_servers,
+        "base_packages": base.packages,
+        "base_ssh_hardening": base.ssh_hardening,
+    }
+    stack = rig.gpu_stack
+    if stack is not None and stack.mirror is not None:
+        gpus = [catalogue.gpus[slot.gpu] for slot in rig.build.slots.values()]
+        variables |= {
+            "nvidia_driver_branch": stack.driver,
+            "nvidia_driver_modules": module_flavour(stack, gpus),
+            "nvidia_driver_source": "mirror",
+            "nvidia_driver_mirror_url": stack.mirror.url,
+        }
+    return variables
+
+
+def inputs_hash(role: str, variables: dict[str, Any], extra: str) -> str:
+    """SHA-256 (hex) over a role's own variables and ``extra``, the digest of the files that decide with them."""
+    own = {
+        name: value
+        for name, value in variables.items()
+        if name.startswith(f"{role}_") and name != f"{role}_inputs_hash"
+    }
+    canonical = json.dumps([role, own, extra], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def digest(files: Iterable[tuple[str, Path]]) -> str:
+    """SHA-256 (hex) over the names and contents of files."""
+    total = hashlib.sha256()
+    for name, path in sorted(files):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        total.update(f"{content} {name}\n".encode())
+    return total.hexdigest()
+
+
+def _role_files(directory: Path) -> Iterator[tuple[str, Path]]:
+    """What a role does: its files under names relative to it, so that every installation counts the same."""
+    for path in directory.rglob("*"):
+        relative = path.relative_to(directory)
+        if path.is_file() and not _NOT_THE_ROLE.intersection(relative.parts):
+            yield relative.as_posix(), path
+
+
+def _variable_files(inventory: Path, rig: str) -> Iterator[tuple[str, Path]]:
+    """The group_vars of the inventory and the rig's own host_vars, which may set any role's variable."""
+    for path in inventory.glob("group_vars/**/*"):
+        if path.is_file():
+            yield path.relative_to(inventory).as_posix(), path
+    for path in inventory.glob(f"host_vars/{rig}*"):
+        if path.stem == rig or path.name == rig:
+            found = path.rglob("*") if path.is_dir() else [path]
+            yield from ((file.relative_to(inventory).as_posix(), file) for file in found if file.is_file())
+
+
+def _text(path: Path) -> str:
+    """A file's text; empty when there is none, which the role that needs it refuses in its own words."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

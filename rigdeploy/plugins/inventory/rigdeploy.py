@@ -1,0 +1,84 @@
+"""Ansible's way in to the declaration: ``fleet.yml`` as an inventory source. Everything is decided in rigdeploy.fleet."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+name: rigdeploy
+short_description: The rigs of a rigdeploy fleet
+description:
+  - Reads C(fleet.yml), with the builds in C(builds/) beside it, and makes each rig a host with its connection and role variables.
+  - No variable holds a secret.
+options:
+  plugin:
+    description: Marks the file as ours.
+    required: true
+    choices: [rigdeploy]
+  rigs:
+    description: The rigs by name; C(rigdeploy schema fleet) prints what each may say.
+    type: dict
+    required: true
+notes:
+  - RIGDEPLOY_STATE names the state directory (default C(.rigdeploy) beside the inventory).
+  - RIGDEPLOY_LAB=1 makes the hosts the lab's twins.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin
+
+from rigdeploy.content import content_dir
+from rigdeploy.errors import DeclarationError, RigdeployError
+from rigdeploy.workspace import Workspace
+
+
+class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible ships no types
+    """One host per rig."""
+
+    NAME = "rigdeploy"
+
+    def verify_file(self, path: str) -> bool:
+        """Whether this is a fleet's declaration: a ``fleet.yml`` that names this plugin."""
+        file = Path(path)
+        if file.name != "fleet.yml" or not super().verify_file(path):
+            return False
+        try:
+            lines = file.read_text(errors="replace").splitlines()
+        except OSError:
+            return False
+        return any(
+            line.split("#")[0].split() in (["plugin:", "rigdeploy"], ["---", "plugin:", "rigdeploy"]) for line in lines
+        )
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:  # noqa: FBT001, FBT002 - Ansible's signature
+        """Add every rig to the inventory."""
+        super().parse(inventory, loader, path, cache)
+        from rigdeploy.fleet.load import load_fleet
+        from rigdeploy.fleet.variables import groups, host_variables
+
+        state = os.environ.get("RIGDEPLOY_STATE")
+        lab = os.environ.get("RIGDEPLOY_LAB", "") not in ("", "0")
+        try:
+            workspace = Workspace.find(Path(path), Path(state) if state else None, lab=lab)
+            if lab:
+                from rigdeploy.lab import enter
+
+                enter(workspace)
+            fleet = load_fleet(workspace)
+            content = content_dir()
+            for rig in fleet.rigs.values():
+                for group in groups(rig):
+                    inventory.add_group(group)
+                    inventory.add_host(rig.name, group=group)
+                for name, value in host_variables(fleet, rig, content).items():
+                    inventory.set_variable(rig.name, name, value)
+        except RigdeployError as error:
+            raise AnsibleParserError(_text(error)) from error
+
+
+def _text(error: RigdeployError) -> str:
+    if isinstance(error, DeclarationError):
+        return "\n".join(f"{problem}{f' ({problem.remedy})' if problem.remedy else ''}" for problem in error.problems)
+    return f"{error.message} ({error.remedy})" if error.remedy else error.message
