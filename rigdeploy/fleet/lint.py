@@ -11,6 +11,7 @@ from rigdeploy.fleet.document import Document, Place
 from rigdeploy.fleet.lint_stack import stack_remarks
 from rigdeploy.fleet.models import Board, Build, Gpu, IpmiPower, Rig, Slot
 from rigdeploy.fleet.remark import Remark
+from rigdeploy.fleet.secrets import FORMS, Secret
 from rigdeploy.fleet.validate import did_you_mean
 
 if TYPE_CHECKING:
@@ -163,19 +164,19 @@ def _rig_remarks(rig: Rig, catalogue: Catalogue) -> Iterator[Remark]:
         )
     board = catalogue.boards.get(build.board)
     if isinstance(rig.power, IpmiPower):
-        if rig.power.password.kind == "inline":
-            remedy = "write {env: VARIABLE}, {file: PATH}, {command: …} or !vault instead"
-            yield Remark.warning((*at, "power", "password"), "a password stands in the file itself", remedy)
+        yield from _inline_remarks((*at, "power", "password"), rig.power.password)
         if board is not None and board.bmc is None:
             yield Remark.warning((*at, "power", "driver"), f"{board.name} is not known to have a BMC")
-    if rig.ssh.password is not None and rig.ssh.password.kind == "inline":
-        yield Remark.warning((*at, "ssh", "password"), "a password stands in the file itself")
-    if rig.ssh.password is not None:
-        yield Remark.not_yet((*at, "ssh", "password"), "the first login by password")
+    yield from _inline_remarks((*at, "ssh", "password"), rig.ssh.password)
     if not _is_time_zone(rig.base.timezone):
         yield Remark(
             (*at, "base", "timezone"), f"no time zone is called '{rig.base.timezone}'", "such as Europe/Berlin"
         )
+
+
+def _inline_remarks(at: Place, secret: Secret | None) -> Iterator[Remark]:
+    if secret is not None and secret.kind == "inline":
+        yield Remark.warning(at, "a password stands in the file itself", f"write {FORMS} instead")
 
 
 def _is_time_zone(name: str) -> bool:

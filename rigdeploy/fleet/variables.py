@@ -140,7 +140,7 @@ def _variable_files(inventory: Path, rig: str) -> Iterator[tuple[str, Path]]:
         if path.is_file():
             yield path.relative_to(inventory).as_posix(), path
     for path in inventory.glob(f"host_vars/{rig}*"):
-        if path.stem == rig or path.name == rig:
+        if rig in (path.stem, path.name):
             found = path.rglob("*") if path.is_dir() else [path]
             yield from ((file.relative_to(inventory).as_posix(), file) for file in found if file.is_file())
 

@@ -1,12 +1,26 @@
-"""Ansible's way in to the declaration: ``fleet.yml`` as an inventory source. Everything is decided in rigdeploy.fleet."""
+"""Ansible's way in to the declaration: ``fleet.yml`` as an inventory source; rigdeploy.fleet decides everything."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin
+
+from rigdeploy.content import content_dir
+from rigdeploy.errors import DeclarationError, RigdeployError
+from rigdeploy.fleet.load import load_fleet
+from rigdeploy.fleet.variables import groups, host_variables
+from rigdeploy.workspace import Workspace
 
 DOCUMENTATION = """
 name: rigdeploy
 short_description: The rigs of a rigdeploy fleet
 description:
-  - Reads C(fleet.yml), with the builds in C(builds/) beside it, and makes each rig a host with its connection and role variables.
+  - Reads C(fleet.yml), with the builds in C(builds/) beside it.
+  - Makes each rig a host, with its connection variables and those of the roles.
   - No variable holds a secret.
 options:
   plugin:
@@ -21,17 +35,6 @@ notes:
   - RIGDEPLOY_STATE names the state directory (default C(.rigdeploy) beside the inventory).
   - RIGDEPLOY_LAB=1 makes the hosts the lab's twins.
 """
-
-import os
-from pathlib import Path
-from typing import Any
-
-from ansible.errors import AnsibleParserError
-from ansible.plugins.inventory import BaseInventoryPlugin
-
-from rigdeploy.content import content_dir
-from rigdeploy.errors import DeclarationError, RigdeployError
-from rigdeploy.workspace import Workspace
 
 
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible ships no types
@@ -52,12 +55,9 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible shi
             line.split("#")[0].split() in (["plugin:", "rigdeploy"], ["---", "plugin:", "rigdeploy"]) for line in lines
         )
 
-    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:  # noqa: FBT001, FBT002 - Ansible's signature
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Add every rig to the inventory."""
         super().parse(inventory, loader, path, cache)
-        from rigdeploy.fleet.load import load_fleet
-        from rigdeploy.fleet.variables import groups, host_variables
-
         state = os.environ.get("RIGDEPLOY_STATE")
         lab = os.environ.get("RIGDEPLOY_LAB", "") not in ("", "0")
         try:

@@ -1,0 +1,25 @@
+"""``rigdeploy schema``."""
+
+from __future__ import annotations
+
+import click
+
+from rigdeploy.cli.common import echo_json
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["fleet", "build", "board", "gpu"]))
+def command(what: str) -> None:
+    r"""Print the JSON Schema of a file: fleet.yml, or one in builds/, boards/ or gpus/.
+
+    An editor with the YAML language server then completes and checks as you type.
+
+    \b
+    Example:
+      rigdeploy schema fleet > fleet.schema.json
+      # first line of inventory/fleet.yml:
+      # yaml-language-server: $schema=../fleet.schema.json
+    """
+    from rigdeploy.fleet.schema import schema
+
+    echo_json(schema(what))
