@@ -1,0 +1,67 @@
+"""What every rule is given: one rig's declaration beside what was observed, cards matched to slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rigdeploy.node.observation import Observation
+from rigdeploy.verify.cards import Card, match
+
+if TYPE_CHECKING:
+    from rigdeploy.fleet.catalogue import Catalogue
+    from rigdeploy.fleet.models import Rig, Slot
+
+
+@dataclass(frozen=True)
+class Case:
+    """One rig to judge."""
+
+    rig: Rig
+    catalogue: Catalogue
+    observation: Observation
+    cards: tuple[Card, ...]
+
+    @classmethod
+    def of(cls, rig: Rig, catalogue: Catalogue, observation: Observation) -> Case:
+        """Match the cards to the declared slots."""
+        return cls(rig, catalogue, observation, tuple(match(rig.build, catalogue, observation)))
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether the ports above a card may be emulated, so that what they say proves nothing."""
+        return self.observation.host.virtualisation not in (None, "none")
+
+    @property
+    def cards_were_read(self) -> bool:
+        """Whether the node's functions could be listed and told apart: only then is a card that is not seen missing."""
+        devices = self.observation.pci.values()
+        listed = bool(devices or self.observation.gpus) and not self.observation.why_unread("pci[]")
+        return listed and all(device.vendor and device.class_code for device in devices)
+
+    @property
+    def why_cards_were_not_read(self) -> str:
+        """The reason for the above, as the start of a sentence."""
+        lines = self.observation.unread
+        listed = next((line.why for line in lines if line.what in ("pci", "pci[]")), "")
+        return listed or "the node's PCI functions could not be told apart"
+
+    def occupied(self) -> Iterator[tuple[Card, Slot]]:
+        """The declared slots that hold a card, each with what was declared for it."""
+        for card in self.cards:
+            if card.declared is not None and card.device is not None:
+                yield card, card.declared
+
+    def place(self, card: Card) -> str:
+        """The slot in words that find it: name and board, and the address where the name is only our guess."""
+        board = self.catalogue.boards.get(self.rig.build.board)
+        name = f"{card.slot} of the {board.name}" if board else card.slot
+        guessed = card.matched_by == "assignment" and card.device is not None
+        return f"{name} (the node names no slots; the card at {card.device.address})" if guessed else name  # type: ignore[union-attr]
+
+    def note(self, card: Card) -> str:
+        """What the catalogue says about this slot of the board, as a sentence; empty when it says nothing."""
+        board = self.catalogue.boards.get(self.rig.build.board)
+        slot = board.slots.get(card.slot) if board else None
+        return f" {card.slot} {slot.note}." if slot and slot.note else ""

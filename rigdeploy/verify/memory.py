@@ -1,0 +1,137 @@
+"""Memory per card and in total, against what the declared model shows per ECC state.
+
+Only the driver can count a card's memory. Where the tolerances come from: readings of shipped cards lie between -2 %
+(drivers before 510 left out what they reserve) and +0.5 % of the nominal size; ECC on GDDR takes 1/16 of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rigdeploy.verify.cards import Card
+from rigdeploy.verify.case import Case
+from rigdeploy.verify.findings import Finding, Status
+
+if TYPE_CHECKING:
+    from rigdeploy.fleet.models import Gpu
+
+_LOWER, _LOWER_WITH_ECC, _UPPER = 0.98, 0.92, 1.005
+_NEAR = 0.10
+"""How close to another known total for the same PCI id a reading must be to be called that card."""
+
+
+def per_card(case: Case) -> Iterator[Finding]:
+    """Each card's memory; nothing is said of a slot with another model, which is its own finding."""
+    for card, _ in case.occupied():
+        if card.gpu is None or card.is_declared_model is False:
+            continue
+        size = card.reading.memory_mib if card.reading else None
+        declared = f"{_expected(card.gpu, card)} MiB"
+        if card.reading is not None and (size is None or card.reading.mig):
+            yield _unknown(case, card, declared)
+        elif size is None:
+            yield from _without_driver(case, "memory.card", card.slot, declared)
+        else:
+            cause, remedy = _judge(case, card, card.gpu, size)
+            status = Status.FAIL if cause else Status.PASS
+            evidence = {"memory_mib": size, "ecc": card.reading.ecc if card.reading else None}
+            yield Finding("memory.card", card.slot, status, declared, f"{size} MiB", cause, remedy, evidence)
+
+
+def total(case: Case) -> Iterator[Finding]:
+    """All cards' memory together against the declared total."""
+    nominal = case.rig.build.vram_gib * 1024
+    declared = f"{nominal} MiB"
+    if not case.observation.gpus:
+        yield from _without_driver(case, "memory.total", "rig", declared)
+        return
+    cards = [card for card in case.cards if card.device is not None]
+    sizes = [card.reading.memory_mib for card in cards if card.reading and card.reading.memory_mib is not None]
+    if len(sizes) < len(cards) or any(card.reading and card.reading.mig for card in cards):
+        remedy = "the memory of some cards could not be read: see their slots"
+        yield Finding("memory.total", "rig", Status.UNKNOWN, declared, "", "unreadable", remedy)
+        return
+    with_ecc = any(card.reading and card.reading.ecc and _ecc_costs(card.gpu) for card in cards)
+    lower = nominal * (_LOWER_WITH_ECC if with_ecc else _LOWER)
+    observed = sum(sizes)
+    status, cause, remedy = Status.PASS, "", ""
+    if not lower <= observed <= nominal * _UPPER:
+        status, cause = Status.FAIL, "memory-missing" if observed < lower else "memory-extra"
+        remedy = "see the slots named above"
+    yield Finding("memory.total", "rig", status, declared, f"{observed} MiB", cause, remedy)
+
+
+def _expected(gpu: Gpu, card: Card) -> int:
+    """The reading to expect in the card's ECC state; nothing known there, the nominal size."""
+    ecc = bool(card.reading and card.reading.ecc)
+    known = gpu.memory_mib.ecc_on if ecc else gpu.memory_mib.ecc_off
+    return next(iter([*known, *gpu.memory_mib.ecc_on, *gpu.memory_mib.ecc_off]))
+
+
+def _ecc_costs(gpu: Gpu | None) -> bool:
+    """Whether ECC takes memory away: not from HBM, nor from cards known to show the same size either way."""
+    totals = gpu.memory_mib if gpu else None
+    if totals is None or not totals.ecc_off or not totals.ecc_on:
+        return True
+    return min(totals.ecc_on) < min(totals.ecc_off)
+
+
+def _is_right(gpu: Gpu, size: int, ecc: bool | None) -> bool:
+    totals = gpu.memory_mib
+    known = set(totals.ecc_on if ecc else totals.ecc_off)
+    if ecc is None:  # Cards without ECC say N/A; of one that has it, either state may be meant.
+        known |= set(totals.ecc_on)
+    if ecc and not totals.ecc_on:
+        known |= {value * 15 // 16 for value in totals.ecc_off}
+    nominal = gpu.memory_gib * 1024
+    lower = _LOWER_WITH_ECC if ecc and _ecc_costs(gpu) else _LOWER
+    return size in known or lower * nominal <= size <= _UPPER * nominal
+
+
+def _judge(case: Case, card: Card, gpu: Gpu, size: int) -> tuple[str, str]:
+    """Cause and remedy of a wrong size; both empty when it is right."""
+    ecc = card.reading.ecc if card.reading else None
+    if _is_right(gpu, size, ecc):
+        return "", ""
+    place = case.place(card)
+    other = _looks_like(case, card, gpu, size)
+    if other:
+        remedy = f"the card in {place} {other}: correct the declaration if that is what you bought, else return it"
+        return "other-memory", remedy
+    if ecc is not True and _is_right(gpu, size, ecc=True):
+        return "ecc", f"the card in {place} has as much memory as with ECC on: look at 'nvidia-smi -q -d ECC'"
+    if size < gpu.memory_gib * 1024:
+        return "memory-missing", f"the card in {place} has less memory than its model: have it repaired or replaced"
+    return "memory-extra", f"the card in {place} has more memory than its model: correct the declaration"
+
+
+def _looks_like(case: Case, card: Card, gpu: Gpu, size: int) -> str:
+    """Which other card of the same PCI id has about this much memory, as the end of a sentence."""
+    pci_id = card.device.pci_id if card.device else None
+    for other in case.catalogue.gpus.values():
+        if other.id == gpu.id or pci_id not in other.pci_ids:
+            continue
+        totals = [*other.memory_mib.ecc_off, *other.memory_mib.ecc_on]
+        if any(abs(size - total) <= _NEAR * total for total in totals):
+            return f"looks like a {other.memory_gib} GB {'mod' if other.modified else 'card of the same model'}"
+    return ""
+
+
+def _without_driver(case: Case, check: str, subject: str, declared: str) -> Iterator[Finding]:
+    """Without a driver the memory is unknown, which matters only where one is declared."""
+    if case.rig.gpu_stack is None:
+        return
+    driver = case.observation.driver
+    why = "the driver is not loaded" if not driver.loaded else "nvidia-smi does not show the card"
+    remedy = f"{why}: bring the driver up first ('rigdeploy up {case.rig.name} --only driver')"
+    yield Finding(check, subject, Status.UNKNOWN, declared, "", "no-driver", remedy)
+
+
+def _unknown(case: Case, card: Card, declared: str) -> Finding:
+    address = card.device.address if card.device else ""
+    if card.reading and card.reading.mig:
+        why = "the card is split by MIG, so the driver shows a part's memory"
+    else:
+        why = case.observation.why_unread(f"gpus[{address}].memory_mib") or "the driver does not show it"
+    return Finding("memory.card", card.slot, Status.UNKNOWN, declared, "", "unreadable", why)

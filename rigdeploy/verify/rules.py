@@ -1,0 +1,36 @@
+"""The verdict: every rule over one rig. Pure; a new rule is one more function in ``RULES``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rigdeploy.node.observation import Observation
+from rigdeploy.verify import driver, link, managed, memory, presence
+from rigdeploy.verify.case import Case
+from rigdeploy.verify.findings import Finding
+
+if TYPE_CHECKING:
+    from rigdeploy.fleet.catalogue import Catalogue
+    from rigdeploy.fleet.models import Rig
+
+RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
+    presence.count,
+    presence.model,
+    link.width,
+    link.generation,
+    memory.per_card,
+    memory.total,
+    driver.driver,
+    managed.drift,
+)
+
+
+def judge(rig: Rig, catalogue: Catalogue, observation: Observation) -> list[Finding]:
+    """Every finding about one rig, by subject matter and within it in declared order of the slots.
+
+    Before a driver is there the PCI tree alone is judged: then memory and driver are UNKNOWN and FAIL where the
+    declaration wants a driver, and not mentioned where it does not.
+    """
+    case = Case.of(rig, catalogue, observation)
+    return [finding for rule in RULES for finding in rule(case)]
