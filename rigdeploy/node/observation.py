@@ -16,7 +16,7 @@ from typing import Any
 from rigdeploy.errors import NodeError
 
 SCHEMA = 1
-DOCUMENT_LIMIT = 64 * 1024 * 1024
+DOCUMENT_LIMIT = 16 * 1024 * 1024
 """Bytes of JSON that are looked at; a node with 500 PCI functions sends some 150 KB."""
 TEXT_LIMIT = 200
 LIST_LIMIT = 4096

@@ -1,0 +1,29 @@
+"""Results for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from rigdeploy.report.result import RigResult
+from rigdeploy.verify.findings import SCHEMA
+
+
+def as_data(results: Iterable[RigResult]) -> dict[str, Any]:
+    """The results as JSON-ready data: ``{"schema": 1, "rigs": {NAME: {"status", "cards", "findings", "error"}}}``.
+
+    A card is ``{slot, model, address, declared, measured, memory_mib, verdict}``. A rig that could not be looked at
+    has the status null and an error ``{message, remedy}``, which is null elsewhere.
+    """
+    return {"schema": SCHEMA, "rigs": {result.rig: _rig(result) for result in results}}
+
+
+def _rig(result: RigResult) -> dict[str, Any]:
+    error = result.error
+    return {
+        "status": None if error else result.status.value,
+        "cards": [asdict(row) | {"verdict": row.verdict.value} for row in result.rows],
+        "findings": [finding.as_dict() for finding in result.findings],
+        "error": {"message": error.message, "remedy": error.remedy} if error else None,
+    }
