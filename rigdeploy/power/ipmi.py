@@ -116,7 +116,7 @@ class IpmiDriver:
     def _logged_in(self) -> pyipmi.Ipmi:
         if self._held is None:
             held = ExitStack()
-            held.enter_context(exclusive(self._lock, float(self._power.timeout_seconds)))
+            held.enter_context(exclusive(self._lock, float(self._power.timeout_seconds), self.label))
             self._held = held
         if self._session is None:
             self._session = self._log_in()

@@ -22,15 +22,17 @@ def bmc_lock_path(locks: Path, address: str) -> Path:
 
 
 @contextmanager
-def exclusive(path: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock on ``path``; PowerBusyError, naming the holder, when it is not free within ``timeout`` seconds.
+def exclusive(path: Path, timeout: float, what: str) -> Iterator[None]:
+    """Hold the lock on ``path``, which stands for ``what``.
+
+    PowerBusyError, naming the holder, when it is not free within ``timeout`` seconds.
 
     The lock belongs to the open file (flock(2)), so it also keeps two threads of this process apart, and it goes
     with its holder, however that one dies.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _acquire(descriptor, path, time.monotonic() + timeout)
+        _acquire(descriptor, time.monotonic() + timeout, what)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
@@ -38,7 +40,7 @@ def exclusive(path: Path, timeout: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, path: Path, deadline: float) -> None:
+def _acquire(descriptor: int, deadline: float, what: str) -> None:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,7 +48,7 @@ def _acquire(descriptor: int, path: Path, deadline: float) -> None:
             if time.monotonic() >= deadline:
                 holder = os.pread(descriptor, 32, 0).decode(errors="replace") or "unknown"
                 raise PowerBusyError(
-                    f"another rigdeploy (process {holder}) is using {path.name}",
+                    f"{what} is in use by another rigdeploy (process {holder})",
                     "wait for it to end and run the command again",
                 ) from None
             time.sleep(_PAUSE)

@@ -23,7 +23,7 @@ from rigdeploy.errors import (
 from rigdeploy.power.base import AnswerLostError, Capability, Driver, PowerState, require
 
 ATTEMPTS = 3
-"""How often a change is requested before the BMC is given up."""
+"""How many requests a BMC may acknowledge and not carry out."""
 SOFT_SECONDS = 120.0
 """How long an operating system may take to shut down before the hard way."""
 OFF_SECONDS = 2.0
@@ -122,7 +122,8 @@ def _soft_off(driver: Driver, say: Say, clock: Clock) -> bool:
 class _Change:
     """One wanted change of state and its deadline.
 
-    ``_silence`` is the error of the last reading; None when the BMC answered it.
+    ``_lost`` says whether the last request got no answer, ``_silence`` is the error of the last reading (None
+    when the BMC answered it).
     """
 
     def __init__(
@@ -134,22 +135,28 @@ class _Change:
         self._timeout = timeout
         self._clock = clock
         self._deadline = clock.now() + timeout
+        self._lost = False
         self._silence: PowerError | None = None
 
     def run(self, say: Say) -> None:
-        """Request and watch, up to ATTEMPTS times; the last attempt may use all the time that is left."""
-        attempt = 0
-        while attempt < ATTEMPTS and self._clock.now() < self._deadline:
-            attempt += 1
-            say(f"switching {self._want}" + (f", attempt {attempt} of {ATTEMPTS}" if attempt > 1 else ""))
-            last = attempt == ATTEMPTS
-            patience = self._timeout if last else self._driver.patience
-            if self.attempt(patience, if_lost=patience if last else LOST_PATIENCE):
+        """Request and watch until the state is there or the deadline has come.
+
+        ATTEMPTS bounds the requests that were answered; the last of them may use all the time that is left. A
+        request whose answer was lost, and that readings then show not to have arrived, may be made any number
+        of times.
+        """
+        asked = answered = 0
+        while self._clock.now() < self._deadline:
+            asked += 1
+            say(f"switching {self._want}" + (f" (request {asked})" if asked > 1 else ""))
+            last = answered == ATTEMPTS - 1
+            if self.attempt(self._timeout if last else self._driver.patience, if_lost=LOST_PATIENCE):
                 return
+            answered += not self._lost
         if self._silence is not None:
             raise self._silence
         raise PowerTimeoutError(
-            f"{self._driver.label}: asked {attempt} times to switch {self._want}, and it did not within "
+            f"{self._driver.label}: asked {asked} times to switch {self._want}, and it did not within "
             f"{self._timeout:.0f} s",
             "look at the BMC's own page and at the board itself; a slow board needs a larger power.timeout_seconds",
         )
@@ -159,10 +166,12 @@ class _Change:
 
         ``if_lost`` takes the place of ``patience`` when the request got no answer.
         """
+        self._lost = False
         try:
             if self._requested_or_there():
                 return True
         except AnswerLostError:
+            self._lost = True
             patience = if_lost
         return self._seen(patience)
 

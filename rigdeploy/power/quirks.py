@@ -30,7 +30,7 @@ class QuirkCache:
         """Remember ``value``; writes only what is new."""
         if self.get(bmc, name) == value:
             return
-        with exclusive(self._lock, _LOCK_SECONDS):
+        with exclusive(self._lock, _LOCK_SECONDS, str(self._path)):
             bmcs = self._read()
             bmcs.setdefault(bmc, {})[name] = value
             fresh = self._path.with_suffix(".json.new")

@@ -1,0 +1,301 @@
+"""Every rule of the policy, on a scripted driver and a clock of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from rigdeploy.errors import (
+    PowerAuthenticationError,
+    PowerBusyError,
+    PowerRefusedError,
+    PowerTimeoutError,
+    PowerUnreachableError,
+    PowerUnsupportedError,
+)
+from rigdeploy.power import policy
+from rigdeploy.power.base import AnswerLostError, Capability, PowerState
+from rigdeploy.power.policy import Clock
+
+ON, OFF, UNKNOWN = PowerState.ON, PowerState.OFF, PowerState.UNKNOWN
+LOST = AnswerLostError("lost")
+BUSY = PowerBusyError("busy")
+AWAY = PowerUnreachableError("away")
+
+
+class FakeRig:
+    """A driver and the time it lives in.
+
+    ``answers`` are what the next requests get: None works, an exception is raised, ``("lost", arrived)`` loses
+    the answer of a request that arrived or not, ``"swallow"`` is accepted and ignored. ``trouble`` are errors
+    of the next readings. ``lag`` is how many seconds a change takes to show.
+    """
+
+    label = "rig01 (fake)"
+    patience = 10.0
+
+    def __init__(self, state, *, answers=(), trouble=(), lag=0.0, lacks=()):
+        self.capabilities = frozenset(Capability) - set(lacks)
+        self.shown = state
+        self.next = (0.0, state)
+        self.answers = list(answers)
+        self.trouble = list(trouble)
+        self.lag = lag
+        self.time = 0.0
+        self.asked = []
+        self.clock = Clock(now=lambda: self.time, sleep=self.sleep)
+
+    def sleep(self, seconds):
+        assert seconds > 0
+        self.time += seconds
+
+    def state(self):
+        if self.trouble:
+            error = self.trouble.pop(0)
+            if error is not None:
+                raise error
+        if self.time >= self.next[0]:
+            self.shown = self.next[1]
+        return self.shown
+
+    def request(self, name, state):
+        self.asked.append(name)
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        if answer == "swallow":
+            return
+        if answer != ("lost", False):
+            self.next = (self.time + self.lag, state)
+        if isinstance(answer, tuple):
+            raise LOST
+
+    def on(self):
+        self.request("on", ON)
+
+    def off(self):
+        self.request("off", OFF)
+
+    def soft_off(self):
+        self.request("soft", OFF)
+
+    def close(self):
+        pass
+
+
+def ensure(rig, want, timeout=60.0, **options):
+    return policy.ensure(rig, want, timeout, clock=rig.clock, **options)
+
+
+def test_right_already_asks_for_nothing():
+    rig = FakeRig(ON)
+    assert ensure(rig, ON) is False
+    assert rig.asked == []
+    assert rig.time == 0
+
+
+def test_one_request_and_a_prompt_reading():
+    rig = FakeRig(OFF)
+    assert ensure(rig, ON) is True
+    assert rig.asked == ["on"]
+    assert rig.time == 0
+
+
+def test_lag_within_patience_is_one_request():
+    rig = FakeRig(OFF, lag=8)
+    assert ensure(rig, ON) is True
+    assert rig.asked == ["on"]
+    assert 8 <= rig.time <= 10
+
+
+def test_lost_answer_of_a_request_that_arrived_is_not_sent_again():
+    rig = FakeRig(ON, answers=[("lost", True)], lag=2)
+    assert ensure(rig, OFF) is True
+    assert rig.asked == ["off"]
+
+
+def test_lost_request_is_made_again_only_after_readings_show_no_change():
+    rig = FakeRig(ON, answers=[("lost", False)])
+    assert ensure(rig, OFF) is True
+    assert rig.asked == ["off", "off"]
+    assert rig.time == pytest.approx(policy.LOST_PATIENCE)
+
+
+def test_lost_requests_are_made_again_up_to_the_deadline():
+    rig = FakeRig(ON, answers=[("lost", False)] * 9)
+    assert ensure(rig, OFF) is True
+    assert rig.asked == ["off"] * 10
+
+
+def test_swallowed_request_is_made_again_after_patience():
+    rig = FakeRig(OFF, answers=["swallow"])
+    assert ensure(rig, ON) is True
+    assert rig.asked == ["on", "on"]
+    assert rig.time == pytest.approx(rig.patience)
+
+
+def test_three_requests_then_a_named_error_at_the_deadline():
+    rig = FakeRig(OFF, answers=["swallow"] * 9)
+    with pytest.raises(PowerTimeoutError, match="rig01 .* asked 3 times to switch on, and it did not within 60 s"):
+        ensure(rig, ON)
+    assert rig.asked == ["on"] * 3
+    assert rig.time == pytest.approx(60)
+
+
+def test_a_short_deadline_ends_in_time_too():
+    rig = FakeRig(OFF, answers=["swallow"] * 9)
+    with pytest.raises(PowerTimeoutError, match="asked 1 times"):
+        ensure(rig, ON, 5)
+    assert rig.time == pytest.approx(5)
+
+
+def test_busy_is_backed_off_and_asked_again():
+    rig = FakeRig(OFF, answers=[BUSY] * 5)
+    assert ensure(rig, ON) is True
+    assert len(rig.asked) == 6
+    assert rig.time == pytest.approx(0.5 + 1 + 2 + 4 + 8)
+
+
+def test_busy_that_had_worked_is_seen_and_not_repeated():
+    rig = FakeRig(OFF, answers=[BUSY], trouble=[None])
+    rig.next = (0.4, ON)
+    assert ensure(rig, ON) is True
+    assert rig.asked == ["on"]
+
+
+def test_busy_to_the_deadline_is_busy():
+    rig = FakeRig(OFF, answers=[BUSY] * 99)
+    with pytest.raises(PowerBusyError):
+        ensure(rig, ON)
+    assert rig.time <= 60
+
+
+def test_busy_at_the_first_reading_is_backed_off():
+    rig = FakeRig(ON, trouble=[BUSY, BUSY])
+    assert ensure(rig, ON) is False
+    assert rig.time == pytest.approx(1.5)
+    with pytest.raises(PowerBusyError):
+        policy.read(FakeRig(ON, trouble=[BUSY] * 99), 0.1, rig.clock)
+
+
+def test_unreachable_at_first_is_told_at_once():
+    rig = FakeRig(OFF, trouble=[AWAY])
+    with pytest.raises(PowerUnreachableError):
+        ensure(rig, ON)
+    assert rig.asked == []
+    assert rig.time == 0
+
+
+def test_bmc_that_restarts_meanwhile_is_waited_for():
+    rig = FakeRig(OFF, trouble=[None, AWAY, AWAY, AWAY, BUSY])
+    assert ensure(rig, ON) is True
+    assert rig.asked == ["on"]
+
+
+def test_bmc_that_lost_the_request_in_its_restart_is_asked_again():
+    rig = FakeRig(OFF, answers=["swallow"], trouble=[None] + [AWAY] * 6)
+    assert ensure(rig, ON, 120) is True
+    assert rig.asked == ["on", "on"]
+
+
+def test_bmc_that_never_comes_back_is_unreachable():
+    rig = FakeRig(OFF, trouble=[None] + [AWAY] * 999)
+    with pytest.raises(PowerUnreachableError):
+        ensure(rig, ON)
+    assert rig.time == pytest.approx(60)
+
+
+@pytest.mark.parametrize("where", ["answers", "trouble"])
+def test_wrong_credentials_are_never_tried_twice(where):
+    error = PowerAuthenticationError("no")
+    rig = FakeRig(OFF, **{where: [error]})
+    with pytest.raises(PowerAuthenticationError):
+        ensure(rig, ON)
+    assert len(rig.asked) == (where == "answers")
+    assert rig.time == 0
+
+
+def test_refusal_is_final_unless_the_state_is_there():
+    rig = FakeRig(ON, answers=[PowerRefusedError("not in this state")])
+    with pytest.raises(PowerRefusedError):
+        ensure(rig, OFF)
+    rig = FakeRig(ON, answers=[PowerRefusedError("not in this state")])
+    rig.trouble = [None]
+    rig.next = (0.0, OFF)
+    rig.shown = ON
+    rig.time = -1.0
+    states = iter([ON, OFF])
+    rig.state = lambda: next(states)
+    assert ensure(rig, OFF) is True
+
+
+def test_soft_off_waits_and_does_not_cut():
+    rig = FakeRig(ON, lag=100)
+    assert ensure(rig, OFF, soft=True) is True
+    assert rig.asked == ["soft"]
+    assert rig.time >= 100
+
+
+@pytest.mark.parametrize("answer", ["swallow", ("lost", False)])
+def test_soft_off_that_is_ignored_ends_hard(answer):
+    rig = FakeRig(ON, answers=[answer])
+    said = []
+    assert ensure(rig, OFF, soft=True, say=said.append) is True
+    assert rig.asked == ["soft", "off"]
+    assert rig.time == pytest.approx(policy.SOFT_SECONDS)
+    assert "cutting its power" in said[1]
+
+
+def test_soft_off_that_is_refused_ends_hard_at_once():
+    rig = FakeRig(ON, answers=[PowerRefusedError("no such command")])
+    assert ensure(rig, OFF, soft=True) is True
+    assert rig.asked == ["soft", "off"]
+    assert rig.time == 0
+
+
+def test_soft_is_only_for_off():
+    rig = FakeRig(OFF)
+    assert ensure(rig, ON, soft=True) is True
+    assert rig.asked == ["on"]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "call"),
+    [
+        (Capability.ON, lambda rig: ensure(rig, ON)),
+        (Capability.OFF, lambda rig: ensure(rig, OFF)),
+        (Capability.SOFT_OFF, lambda rig: ensure(rig, OFF, soft=True)),
+        (Capability.ON, lambda rig: policy.cycle(rig, 60, clock=rig.clock)),
+        (Capability.SOFT_OFF, lambda rig: policy.cycle(rig, 60, soft=True, clock=rig.clock)),
+    ],
+)
+def test_what_a_driver_cannot_do_is_said_before_anything_is_touched(lacks, call):
+    rig = FakeRig(ON, lacks=[lacks], trouble=[AssertionError("touched")])
+    with pytest.raises(PowerUnsupportedError, match=f"rig01 .* cannot {lacks}"):
+        call(rig)
+    assert rig.asked == []
+
+
+def test_cycle_is_off_a_pause_and_on():
+    rig = FakeRig(ON, lag=1)
+    policy.cycle(rig, 60, clock=rig.clock)
+    assert rig.asked == ["off", "on"]
+    assert rig.shown is ON
+    assert rig.time >= policy.OFF_SECONDS + 2
+
+
+def test_cycle_of_a_rig_that_is_off_only_switches_on():
+    rig = FakeRig(OFF)
+    policy.cycle(rig, 60, clock=rig.clock)
+    assert rig.asked == ["on"]
+
+
+def test_unknown_is_off_only_where_off_cannot_be_seen():
+    blind = FakeRig(UNKNOWN, lacks=[Capability.SEES_OFF])
+    blind.off = lambda: blind.asked.append("off")
+    assert ensure(blind, OFF) is True
+    assert blind.asked == ["off"]
+
+
+def test_no_rig_is_brought_to_unknown():
+    with pytest.raises(ValueError, match="unknown"):
+        ensure(FakeRig(ON), UNKNOWN)
