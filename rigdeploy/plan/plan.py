@@ -1,0 +1,243 @@
+"""What ``up`` will do to each rig, and why: a pure function of the declaration and what was seen.
+
+A phase that the observation shows to be right is not needed. What cannot be known before a node answers is
+said to be so (``needed`` is None), and decided again when it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rigdeploy.errors import RigdeployError, UnreachableError
+from rigdeploy.fleet.models import Rig
+from rigdeploy.node.observation import Drift, Driver, Managed, Observation
+from rigdeploy.power.base import PowerState
+
+SCHEMA = 1
+"""Version of the plan's JSON."""
+
+PHASES = ("power", "connect", "base", "driver", "verify")
+"""The phases of ``up`` in their order."""
+
+ROLES = {"base": "base", "driver": "nvidia_driver"}
+"""The role that does a phase's work on the node, where there is one."""
+
+SHOWN_DRIFT = 3
+"""Drifted items named in a reason; the rest are counted."""
+
+_LATER = "decided when the node answers"
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """All that the plan of one rig is made from.
+
+    ``power`` is None when nobody asked, because the node answers. ``error`` says why there is no
+    ``observation``; ``refused`` that the node is there and does not accept our key. ``expected`` holds, per
+    role, the hash of the inputs that the declaration asks for; ``last_seconds``, per phase, how long it took
+    when it last succeeded.
+    """
+
+    rig: Rig
+    power: PowerState | None = None
+    observation: Observation | None = None
+    error: RigdeployError | None = None
+    refused: bool = False
+    expected: Mapping[str, str] = field(default_factory=dict)
+    last_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One phase of one rig. ``needed`` is None when only the node itself can tell; ``changes`` says what is done."""
+
+    phase: str
+    needed: bool | None
+    why: str
+    changes: tuple[str, ...] = ()
+    reboots: bool = False
+    last_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """The steps of one rig, in order. With ``blocked`` nothing is done to it: a person has to act first.
+
+    ``not_done`` names what is declared and this version does not do.
+    """
+
+    rig: str
+    steps: tuple[Step, ...]
+    blocked: RigdeployError | None = None
+    not_done: tuple[str, ...] = ()
+
+    def step(self, phase: str) -> Step:
+        """The step of a phase."""
+        return next(step for step in self.steps if step.phase == phase)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the rig is as declared already, as far as the plan goes: only the verdict is left."""
+        return self.blocked is None and all(step.needed is False for step in self.steps if step.phase != "verify")
+
+    @property
+    def reboots(self) -> bool:
+        """Whether a needed step may reboot the node."""
+        return any(step.reboots for step in self.steps if step.needed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan of one rig as JSON-ready data."""
+        steps = [
+            {
+                "phase": step.phase,
+                "needed": step.needed,
+                "why": step.why,
+                "changes": list(step.changes),
+                "reboots": step.reboots,
+                "last_seconds": step.last_seconds,
+            }
+            for step in self.steps
+        ]
+        blocked = None if self.blocked is None else {"message": self.blocked.message, "remedy": self.blocked.remedy}
+        return {"rig": self.rig, "blocked": blocked, "steps": steps, "not_done": list(self.not_done)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of every rig asked for."""
+
+    nodes: tuple[NodePlan, ...]
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every rig is as declared already."""
+        return all(node.changes_nothing for node in self.nodes)
+
+    @property
+    def blocked(self) -> list[NodePlan]:
+        """The rigs on which nothing can be done."""
+        return [node for node in self.nodes if node.blocked is not None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON-ready data."""
+        return {"schema": SCHEMA, "rigs": [node.as_dict() for node in self.nodes]}
+
+
+def make_plan(views: Iterable[NodeView], *, only: str | None = None) -> Plan:
+    """The plan for these rigs; ``only`` leaves one phase and turns the others off."""
+    return Plan(tuple(_plan_node(view, only) for view in views))
+
+
+def _plan_node(view: NodeView, only: str | None) -> NodePlan:
+    steps = [_power(view), _connect(view), _base(view), _driver(view), Step("verify", True, "every run ends with it")]
+    kept = [replace(step, last_seconds=view.last_seconds.get(step.phase)) for step in steps]
+    if only is not None:
+        kept = [step if step.phase == only else _left_out(step, only) for step in kept]
+    return NodePlan(view.rig.name, tuple(kept), _blocked(view, only), _not_done(view.rig))
+
+
+def _left_out(step: Step, only: str) -> Step:
+    return replace(step, needed=False, why=f"left out by --only {only}", changes=(), reboots=False)
+
+
+def _blocked(view: NodeView, only: str | None) -> RigdeployError | None:
+    """The error that no phase can cure, if there is one."""
+    if view.observation is not None or view.error is None:
+        return None
+    if view.refused:
+        return None if view.rig.ssh.password is not None and only in (None, "connect") else view.error
+    if isinstance(view.error, UnreachableError):
+        return None if only in (None, "power", "connect") else view.error
+    return view.error
+
+
+def _not_done(rig: Rig) -> tuple[str, ...]:
+    """What is declared and has no phase yet."""
+    declared = {
+        "install": rig.os is not None,
+        "containers": rig.gpu_stack is not None and rig.gpu_stack.containers is not None,
+        "serve": rig.serve is not None,
+    }
+    return tuple(name for name, wanted in declared.items() if wanted)
+
+
+def _power(view: NodeView) -> Step:
+    if view.observation is not None or view.refused:
+        return Step("power", False, "on: the node answers")
+    if view.power is PowerState.ON:
+        return Step("power", False, "on")
+    hand = view.rig.power.driver == "manual"
+    change = "ask a person to switch it on" if hand else "switch on"
+    if view.power is PowerState.OFF:
+        return Step("power", True, "off", (change,))
+    return Step("power", True, "off or unreachable", (change,))
+
+
+def _connect(view: NodeView) -> Step:
+    if view.observation is not None:
+        return Step("connect", False, "answers over ssh")
+    if view.refused:
+        change = "log in once with the declared password, and install the key"
+        return Step("connect", True, "the node refuses our key", (change,))
+    if view.power is PowerState.ON:
+        return Step("connect", True, "on, and does not answer over ssh", ("wait until it does",))
+    return Step("connect", True, "not on yet", ("wait until the node answers over ssh",))
+
+
+def _base(view: NodeView) -> Step:
+    if view.observation is None:
+        return Step("base", None, _LATER)
+    why = _why_role(view.observation, "base", view.expected)
+    return Step("base", bool(why), why or "as declared", ("apply role base",) if why else ())
+
+
+def _driver(view: NodeView) -> Step:
+    stack = view.rig.gpu_stack
+    if stack is None:
+        return Step("driver", False, "no gpu_stack is declared")
+    if ROLES["driver"] not in view.expected:
+        return Step("driver", False, "gpu_stack names no mirror, and this version has no other source")
+    if view.observation is None:
+        return Step("driver", None, _LATER)
+    driver = view.observation.driver
+    reasons = [_why_role(view.observation, ROLES["driver"], view.expected), _why_driver(driver, stack.driver)]
+    why = "; ".join(reason for reason in reasons if reason)
+    if not why:
+        return Step("driver", False, "as declared")
+    # A module that is in use cannot be exchanged under a running system.
+    in_the_way = driver.nouveau or (driver.loaded and _branch(driver.version) != stack.driver)
+    return Step("driver", True, why, (f"apply role nvidia_driver: branch {stack.driver}",), reboots=bool(in_the_way))
+
+
+def _why_role(observation: Observation, role: str, expected: Mapping[str, str]) -> str:
+    """Why a role has to run; empty when what it recorded is what is asked for and still so."""
+    record: Managed | None = observation.managed.get(role)
+    if record is None:
+        unread = observation.why_unread("managed")
+        return f"whether it was applied cannot be read: {unread}" if unread else "never applied"
+    if record.inputs != expected.get(role):
+        return f"what is declared changed since it was applied{f' ({record.recorded})' if record.recorded else ''}"
+    if record.drift:
+        shown = [_name(drift) for drift in record.drift[:SHOWN_DRIFT]]
+        more = len(record.drift) - len(shown)
+        return "drifted: " + ", ".join([*shown, f"{more} more"] if more > 0 else shown)
+    return ""
+
+
+def _name(drift: Drift) -> str:
+    return f"{drift.kind} {drift.name} ({drift.found or 'missing'}, applied was {drift.expected or 'none'})"
+
+
+def _why_driver(driver: Driver, branch: str) -> str:
+    """Why the driver phase has to run whatever the record says: the driver itself is not there."""
+    if driver.loaded is False:
+        return "the driver is not loaded" + (", nouveau is" if driver.nouveau else "")
+    if driver.version and _branch(driver.version) != branch:
+        return f"driver {driver.version} is loaded, {branch} is declared"
+    return ""
+
+
+def _branch(version: str | None) -> str:
+    return (version or "").split(".", maxsplit=1)[0]

@@ -1,0 +1,134 @@
+"""The phases before Ansible: a rig is switched on and can be logged in to. One call per rig, in a thread of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Literal
+
+from rigdeploy.errors import NodeError, UnreachableError
+from rigdeploy.fleet.models import Rig
+from rigdeploy.power.base import PowerState
+from rigdeploy.run import ssh
+from rigdeploy.run.connections import connections
+from rigdeploy.run.ssh import AccessRefusedError, Connection
+from rigdeploy.workspace import Workspace
+
+BOOT_SECONDS = 600.0
+"""How long a rig may take from power to a login: server boards train memory and links for minutes."""
+
+ANSWER_SECONDS = 120.0
+"""How long a rig that was on already may take to answer: it may be in the middle of a boot."""
+
+LOGIN_SECONDS = 30.0
+"""How long one try to log in may take."""
+
+SETTLE_SECONDS = 60.0
+"""How long a refused login is tried again after power-on: sshd answers before users may log in (pam_nologin)."""
+
+PAUSE = 1.0
+"""Seconds between two tries."""
+
+Say = Callable[[str], None]
+
+
+class StoppedError(Exception):
+    """The run is being stopped; not an error of the rig."""
+
+
+def switch_on(rig: Rig, workspace: Workspace, say: Say, stop: threading.Event) -> bool:
+    """Bring the rig to ON through whatever powers it; True when that took a change."""
+    from rigdeploy.power.drivers import open_driver
+    from rigdeploy.power.policy import ensure
+
+    def heard(text: str) -> None:
+        if stop.is_set():
+            raise StoppedError
+        say(text)
+
+    def ask(asked: Rig, what: Literal["on", "off"]) -> None:
+        heard(f"please switch {asked.name} {what}; waiting up to {rig.power.timeout_seconds} s")
+
+    with closing(open_driver(rig, workspace, None if workspace.lab else ask)) as driver:
+        return ensure(driver, PowerState.ON, rig.power.timeout_seconds, heard)
+
+
+def wait_for_login(
+    rig: Rig, workspace: Workspace, old_boot: str | None, patience: float, say: Say, stop: threading.Event
+) -> str:
+    """Wait up to ``patience`` seconds until the rig lets us in; returns its boot id.
+
+    The host key is pinned at the first contact. ``old_boot`` is a boot id from before power-on: a login that still shows it does not count. When the key is
+    refused and a password is declared, the password is used once, to install the key.
+    """
+    connection = connections([rig], workspace)[rig.name]
+    ssh.hang_up(connection, workspace)  # a connection kept from before leads nowhere
+    say("waiting for ssh")
+    started = time.monotonic()
+    password = rig.ssh.password
+    while not stop.is_set():
+        spent = time.monotonic() - started
+        try:
+            boot = boot_id(rig, connection, workspace)
+        except AccessRefusedError:
+            if password is not None:
+                from rigdeploy.run.first_contact import install_key
+
+                say("logging in once with the declared password, to install the key")
+                install_key(rig.name, connection, password, workspace)
+                password = None
+            elif spent > SETTLE_SECONDS:
+                raise
+        except UnreachableError as error:
+            if spent > patience:
+                raise _too_late(rig, spent, error) from error
+        else:
+            if boot != old_boot:
+                return boot
+            if spent > patience:
+                raise _never_booted(rig)
+        stop.wait(PAUSE)
+    raise StoppedError
+
+
+def _too_late(rig: Rig, spent: float, error: UnreachableError) -> UnreachableError:
+    return UnreachableError(
+        f"{rig.name}: no login within {spent:.0f} s: {error.message}",
+        "look at its console: it may wait in the firmware, or have another address",
+    )
+
+
+def _never_booted(rig: Rig) -> NodeError:
+    return NodeError(
+        f"{rig.name}: switched on, and what answers at {rig.address} has not booted since",
+        "is this the rig that its power driver switches? check both addresses",
+    )
+
+
+def boot_id(rig: Rig, connection: Connection, workspace: Workspace) -> str:
+    """The node's boot id (random(4)); a typed error when it cannot be logged in to."""
+    arguments = ssh.command(connection, workspace, "cat /proc/sys/kernel/random/boot_id")
+    # Standard error is a file: ssh's process in the background may keep a pipe open long after the answer.
+    with tempfile.TemporaryFile() as complaint:
+        try:
+            done = subprocess.run(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=complaint,
+                timeout=LOGIN_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise UnreachableError(f"{rig.name}: {connection.address} gave no answer to the login") from None
+        complaint.seek(0)
+        stderr = complaint.read(ssh.MAX_COMPLAINT).decode(errors="replace")
+    if done.returncode == ssh.FAILED:
+        raise ssh.explain(rig.name, connection, workspace, stderr)
+    if done.returncode != 0:
+        raise NodeError(f"{rig.name}: logged in, and /proc/sys/kernel/random/boot_id cannot be read")
+    return done.stdout.decode(errors="replace").strip()[:64]

@@ -1,0 +1,124 @@
+"""Looks at many nodes at once: sends the probe over SSH, reads what comes back.
+
+One round trip per node over a connection that is kept open; nothing is left on the node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import IO
+
+from rigdeploy.errors import NodeError, RigdeployError, UnreachableError
+from rigdeploy.fleet.models import Rig
+from rigdeploy.node.observation import Observation, ObservationError
+from rigdeploy.run import ssh
+from rigdeploy.run.connections import connections
+from rigdeploy.run.ssh import Connection
+from rigdeploy.workspace import Workspace
+
+MAX_OUTPUT = 8 * 1024 * 1024
+"""Bytes of one observation that are read; a real one has some tens of KiB. A node must not fill our memory."""
+
+TIMEOUT = 60.0
+"""Seconds for the whole look at one node; the probe itself bounds each tool that it calls."""
+
+
+def observe(
+    rigs: Iterable[Rig], workspace: Workspace, *, forks: int = 50, timeout: float = TIMEOUT
+) -> dict[str, Observation | RigdeployError]:
+    """The observation of each rig, or the error that says why there is none; by rig name.
+
+    ``forks`` bounds how many are looked at at the same time, ``timeout`` the seconds for each of them.
+    """
+    wanted = list(rigs)
+    reached = connections(wanted, workspace)
+    return asyncio.run(_observe_all(reached, workspace, forks, timeout))
+
+
+async def _observe_all(
+    reached: dict[str, Connection], workspace: Workspace, forks: int, timeout: float
+) -> dict[str, Observation | RigdeployError]:
+    probe = files("rigdeploy.node").joinpath("probe.py").read_bytes()
+    gate = asyncio.Semaphore(forks)
+
+    async def look(rig: str, connection: Connection) -> Observation | RigdeployError:
+        async with gate:
+            try:
+                return await _observe_one(rig, connection, workspace, probe, timeout)
+            except RigdeployError as error:
+                return error
+
+    results = await asyncio.gather(*(look(rig, connection) for rig, connection in reached.items()))
+    return dict(zip(reached, results, strict=True))
+
+
+async def _observe_one(
+    rig: str, connection: Connection, workspace: Workspace, probe: bytes, timeout: float
+) -> Observation:
+    try:
+        output = await _send(rig, connection, workspace, probe, timeout)
+    except UnreachableError:
+        # A connection kept open to a node that was switched off since then fails although the node is up again.
+        if not await asyncio.to_thread(ssh.hang_up, connection, workspace):
+            raise
+        output = await _send(rig, connection, workspace, probe, timeout)
+    try:
+        return Observation.from_json(output)
+    except ObservationError as error:
+        raise ObservationError(f"{rig}: {error.message}", error.remedy) from None
+
+
+async def _send(rig: str, connection: Connection, workspace: Workspace, probe: bytes, timeout: float) -> bytes:
+    """Run the probe on the node and return what it printed; a typed error for everything that can go wrong."""
+    remote = ssh.as_root("python3 -I -", connection)
+    # Standard error is a file: ssh's process in the background may keep a pipe open long after the answer.
+    with tempfile.TemporaryFile() as complaint:
+        process = await asyncio.create_subprocess_exec(
+            *ssh.command(connection, workspace, remote),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=complaint,
+        )
+        try:
+            output = await asyncio.wait_for(_exchange(process, probe), timeout)
+        except TimeoutError:
+            raise UnreachableError(f"{rig}: {connection.address} gave no answer within {timeout:.0f} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+            status = await process.wait()
+        if status == ssh.FAILED:
+            raise ssh.explain(rig, connection, workspace, _text(complaint))
+        if len(output) > MAX_OUTPUT:
+            raise NodeError(f"{rig}: the probe printed more than {MAX_OUTPUT // 1024**2} MiB")
+        if status != 0:
+            raise ssh.explain_remote(rig, status, _text(complaint))
+    return output
+
+
+async def _exchange(process: asyncio.subprocess.Process, probe: bytes) -> bytes:
+    """Send the probe, read up to one byte over the limit, and wait for the end; kills a process that prints more."""
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("both were asked for as pipes")
+    try:
+        process.stdin.write(probe)
+        await process.stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # ssh ended before it read everything: its exit status says why
+    process.stdin.close()
+    output = bytearray()
+    while chunk := await process.stdout.read(65536):
+        output += chunk
+        if len(output) > MAX_OUTPUT:
+            process.kill()
+            break
+    await process.wait()
+    return bytes(output)
+
+
+def _text(complaint: IO[bytes]) -> str:
+    complaint.seek(0)
+    return complaint.read(ssh.MAX_COMPLAINT).decode(errors="replace")

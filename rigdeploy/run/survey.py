@@ -1,0 +1,89 @@
+"""Looks at the fleet before anything is planned: observations, and the power of what does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from rigdeploy.content import content_dir
+from rigdeploy.errors import PowerError, RigdeployError, SecretError, UnreachableError
+from rigdeploy.fleet.load import Fleet
+from rigdeploy.fleet.models import Rig
+from rigdeploy.fleet.variables import host_variables
+from rigdeploy.node.observation import Observation
+from rigdeploy.plan.plan import ROLES, NodeView
+from rigdeploy.power.base import PowerState
+from rigdeploy.run.probe import observe
+from rigdeploy.run.ssh import AccessRefusedError
+from rigdeploy.workspace import Workspace
+
+POWER_CALLERS = 32
+"""BMCs read at the same time; each is slow and answers alone."""
+
+POWER_SECONDS = 15.0
+"""Seconds that a busy BMC is given when it is only read."""
+
+
+def survey(
+    rigs: Iterable[Rig],
+    workspace: Workspace,
+    fleet: Fleet,
+    history: Mapping[str, Mapping[str, float]],
+    *,
+    forks: int = 50,
+) -> dict[str, NodeView]:
+    """What the plan is made from, by rig. A node that answers costs one probe; its BMC is left alone."""
+    wanted = list(rigs)
+    seen = observe(wanted, workspace, forks=forks)
+    views = {
+        rig.name: view_of(rig, seen[rig.name], expected_inputs(rig, fleet), history.get(rig.name, {})) for rig in wanted
+    }
+    silent = [view.rig for view in views.values() if isinstance(view.error, UnreachableError)]
+    for rig, power in read_power(silent, workspace).items():
+        if isinstance(power, RigdeployError):
+            views[rig] = replace(views[rig], error=power)
+        else:
+            views[rig] = replace(views[rig], power=power)
+    return views
+
+
+def view_of(
+    rig: Rig, seen: Observation | RigdeployError, expected: Mapping[str, str], last_seconds: Mapping[str, float]
+) -> NodeView:
+    """One rig's view from its observation, or from the error that stands in for it."""
+    if isinstance(seen, Observation):
+        return NodeView(rig, observation=seen, expected=expected, last_seconds=last_seconds)
+    refused = isinstance(seen, AccessRefusedError)
+    return NodeView(rig, error=seen, refused=refused, expected=expected, last_seconds=last_seconds)
+
+
+def expected_inputs(rig: Rig, fleet: Fleet) -> dict[str, str]:
+    """The hash of the inputs that each role would run with now, by role: what the inventory plugin emits."""
+    variables = host_variables(fleet, rig, content_dir())
+    names = {role: f"{role}_inputs_hash" for role in ROLES.values()}
+    return {role: str(variables[name]) for role, name in names.items() if name in variables}
+
+
+def read_power(rigs: Iterable[Rig], workspace: Workspace) -> dict[str, PowerState | RigdeployError]:
+    """The power of each rig, or why it cannot be told; many at the same time."""
+    wanted = list(rigs)
+    if not wanted:
+        return {}
+    with ThreadPoolExecutor(min(POWER_CALLERS, len(wanted))) as pool:
+        states = list(pool.map(lambda rig: _read_one(rig, workspace), wanted))
+    return {rig.name: state for rig, state in zip(wanted, states, strict=True)}
+
+
+def _read_one(rig: Rig, workspace: Workspace) -> PowerState | RigdeployError:
+    from rigdeploy.power.drivers import open_driver
+    from rigdeploy.power.policy import read
+
+    try:
+        driver = open_driver(rig, workspace)
+        try:
+            return read(driver, POWER_SECONDS)
+        finally:
+            driver.close()
+    except (PowerError, SecretError) as error:
+        return error

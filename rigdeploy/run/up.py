@@ -1,0 +1,343 @@
+"""``up``: brings rigs from wherever they are to verified, phase by phase, each rig on its own.
+
+Rigs that have to be switched on arrive in threads; those that answer go through the roles together, so that one
+rig that waits for a person's hand holds back no other. After every role the rig is looked at again, and that
+observation decides whether the phase is done: that no task failed proves nothing.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from rigdeploy.content import content_dir
+from rigdeploy.errors import LockedError, PhaseError, RigdeployError, UsageError
+from rigdeploy.fleet.load import Fleet
+from rigdeploy.fleet.models import Rig
+from rigdeploy.plan.plan import ROLES, NodeView, Plan, make_plan
+from rigdeploy.power.base import PowerState
+from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, StoppedError, switch_on, wait_for_login
+from rigdeploy.run.events import Event
+from rigdeploy.run.ledger import Ledger, PhaseEntry
+from rigdeploy.run.lock import RigLock
+from rigdeploy.run.node import Node, Options, Report
+from rigdeploy.run.playbook import PlayResult, run_playbook
+from rigdeploy.run.probe import observe
+from rigdeploy.run.progress import Progress
+from rigdeploy.run.signals import stoppable
+from rigdeploy.run.survey import survey, view_of
+from rigdeploy.verify.rules import judge
+from rigdeploy.workspace import Workspace
+
+GATHER_SECONDS = 15.0
+"""How long rigs that are ready wait for the next one, so that they share a play."""
+
+FAREWELL_SECONDS = 5.0
+"""How long an interrupted run waits for its threads, so that sessions with BMCs are closed."""
+
+
+Confirm = Callable[[Plan], bool]
+"""Shown the plan; says whether to go on. Called only when something would change."""
+
+
+def bring_up(
+    rigs: list[Rig],
+    fleet: Fleet,
+    workspace: Workspace,
+    options: Options,
+    progress: Progress,
+    confirm: Confirm,
+) -> Report:
+    """Do what the plan says and judge the result; errors of single rigs are in the report, not raised."""
+    workspace.prepare()
+    with Ledger(workspace.ledger, workspace.runs) as ledger:
+        for dead in ledger.mark_dead():
+            progress.note(f"run {dead.id} died; carrying on from what the rigs show")
+        run = ledger.begin(options.command, [rig.name for rig in rigs])
+        up = _Up(run, ledger, fleet, workspace, options, progress)
+        outcome = "interrupted"  # whatever ends the run before it says otherwise
+        try:
+            with _locks(rigs, workspace, run, options.command, progress) as refused:
+                outcome = up.go([rig for rig in rigs if rig.name not in refused], confirm)
+        except UsageError:
+            outcome = "declined"
+            raise
+        except KeyboardInterrupt:
+            progress.note("stopped")
+        finally:
+            ledger.end(run, outcome)
+    locked = [_locked(rig, refused[rig.name]) for rig in rigs if rig.name in refused]
+    if outcome == "done" and locked:
+        outcome = "failed"
+    return Report(run, outcome, (*up.nodes.values(), *locked), options.strict)
+
+
+def _locked(rig: Rig, error: LockedError) -> Node:
+    view = NodeView(rig, error=error)
+    return Node(view, make_plan([view]).nodes[0], error=error, phase="lock")
+
+
+@contextmanager
+def _locks(
+    rigs: Iterable[Rig], workspace: Workspace, run: str, command: str, progress: Progress
+) -> Iterator[dict[str, LockedError]]:
+    """Hold the lock of every rig that is free; gives the errors of those that are not."""
+    held: list[RigLock] = []
+    refused: dict[str, LockedError] = {}
+    try:
+        for rig in rigs:
+            lock = RigLock(workspace.locks, rig.name, command=f"rigdeploy {command}", run=run)
+            try:
+                lock.acquire()
+            except LockedError as error:
+                refused[rig.name] = error
+                continue
+            held.append(lock)
+            if lock.previous is not None:
+                progress.note(f"{rig.name}: took over the lock of {lock.previous}, which died")
+        yield refused
+    finally:
+        for lock in held:
+            lock.release()
+
+
+class _Up:
+    """One run: its rigs, and what every step needs."""
+
+    def __init__(
+        self, run: str, ledger: Ledger, fleet: Fleet, workspace: Workspace, options: Options, progress: Progress
+    ) -> None:
+        self.run = run
+        self.nodes: dict[str, Node] = {}
+        self._ledger = ledger
+        self._fleet = fleet
+        self._workspace = workspace
+        self._options = options
+        self._progress = progress
+        self._stop = threading.Event()
+        self._arrived: queue.SimpleQueue[Node] = queue.SimpleQueue()
+        self._plays = 0
+
+    def go(self, rigs: list[Rig], confirm: Confirm) -> str:
+        """Look, plan, ask, act; returns the run's outcome."""
+        views = survey(rigs, self._workspace, self._fleet, self._ledger.last_seconds(), forks=self._options.forks)
+        plan = make_plan(views.values(), only=self._options.only)
+        self.nodes = {node.rig: Node(views[node.rig], node, error=node.blocked) for node in plan.nodes}
+        if not plan.changes_nothing and not confirm(plan):
+            return "declined"
+        with stoppable(self._stop), self._progress:
+            for node in self.nodes.values():
+                if node.error is not None:
+                    self._progress.end(node.name, node.phase, node.error.message, ok=False)
+            self._act()
+        if self._stop.is_set():
+            return "interrupted"
+        return "failed" if any(node.error is not None for node in self.nodes.values()) else "done"
+
+    # --- the order of things ---------------------------------------------------------------
+
+    def _act(self) -> None:
+        alive = [node for node in self.nodes.values() if node.error is None]
+        ready = [node for node in alive if node.view.observation is not None]
+        coming = [node for node in alive if node.view.observation is None]
+        if self._options.check:
+            self._rehearse(ready)
+            return
+        threads = [threading.Thread(target=self._arrive, args=(node,), daemon=True) for node in coming]
+        for thread in threads:
+            thread.start()
+        if ready:
+            self._together(ready)
+        left = len(coming)
+        while left and not self._stop.is_set():
+            group = self._gather(left)
+            left -= len(group)
+            self._together([node for node in group if node.error is None])
+        if self._stop.is_set():
+            deadline = time.monotonic() + FAREWELL_SECONDS
+            for thread in threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _gather(self, left: int) -> list[Node]:
+        """The rigs that arrived: at least one, and those that follow it soon."""
+        group: list[Node] = []
+        until: float | None = None
+        while len(group) < left and not self._stop.is_set():
+            try:
+                group.append(self._arrived.get(timeout=0.2))
+            except queue.Empty:
+                if until is not None and time.monotonic() > until:
+                    break
+                continue
+            if until is None and group[-1].error is None:
+                until = time.monotonic() + GATHER_SECONDS
+        return group
+
+    def _together(self, nodes: list[Node]) -> None:
+        """Take rigs that answer through the roles to the verdict."""
+        unseen = [node for node in nodes if node.view.observation is None]
+        if unseen and self._options.only not in ("power", "connect"):
+            self._look(unseen)
+        for phase in ROLES:
+            due = [node for node in nodes if node.error is None and node.plan.step(phase).needed]
+            if due and not self._stop.is_set():
+                self._play(phase, due)
+        for node in nodes:
+            if node.error is None and not self._stop.is_set() and self._options.only in (None, "verify"):
+                self._judge(node)
+
+    # --- the phases ------------------------------------------------------------------------
+
+    def _arrive(self, node: Node) -> None:
+        """Power and connect, in the rig's own thread."""
+        try:
+            old_boot = self._ledger.last_boot(node.name)
+            if node.plan.step("power").needed:
+                self._power(node)
+            if node.plan.step("connect").needed:
+                self._connect(node, old_boot)
+        except StoppedError:
+            pass
+        except RigdeployError as error:
+            self._fail(node, error)
+        except Exception as error:  # noqa: BLE001 - a defect met in one rig's thread must not leave the run waiting
+            if not self._stop.is_set():  # a stopped run closes the ledger under a thread that is slow to end
+                self._fail(node, PhaseError(f"{node.name}: {node.phase}: {type(error).__name__}: {error}"))
+        finally:
+            self._arrived.put(node)
+
+    def _power(self, node: Node) -> None:
+        with self._recorded(node, "power"):
+            changed = switch_on(node.rig, self._workspace, lambda text: self._say(node, text), self._stop)
+        node.changed |= changed
+        self._progress.end(node.name, "power", "on", ok=True)
+
+    def _connect(self, node: Node, old_boot: str | None) -> None:
+        # A rig that was seen to be off must come back with another boot id; one that was only unreachable need not.
+        off = node.view.power is PowerState.OFF
+        patience = ANSWER_SECONDS if node.view.power is PowerState.ON or node.view.refused else BOOT_SECONDS
+        with self._recorded(node, "connect") as entry:
+            entry.boot_after = wait_for_login(
+                node.rig,
+                self._workspace,
+                old_boot if off else None,
+                patience,
+                lambda text: self._say(node, text),
+                self._stop,
+            )
+        self._progress.end(node.name, "connect", "answers over ssh", ok=True)
+
+    @contextmanager
+    def _recorded(self, node: Node, phase: str) -> Iterator[PhaseEntry]:
+        node.phase = phase
+        with self._ledger.phase(self.run, node.name, phase, boot=node.boot) as entry:
+            yield entry
+
+    def _look(self, nodes: list[Node]) -> None:
+        """Observe, and plan again from what is there now."""
+        seen = observe([node.rig for node in nodes], self._workspace, forks=self._options.forks)
+        for node in nodes:
+            view = view_of(node.rig, seen[node.name], node.view.expected, node.view.last_seconds)
+            if isinstance(view.error, RigdeployError):
+                self._fail(node, view.error)
+                continue
+            node.view = view
+            node.plan = make_plan([view], only=self._options.only).nodes[0]
+
+    def _play(self, phase: str, nodes: list[Node], *, check: bool = False) -> PlayResult:
+        """Run a phase's playbook on these rigs, look at them again, and let that decide."""
+        entries = {}
+        for node in nodes:
+            node.phase = phase
+            self._say(node, node.plan.step(phase).why)
+            asked = node.view.expected.get(ROLES[phase])
+            entries[node.name] = self._ledger.begin_phase(self.run, node.name, phase, asked=asked, boot=node.boot)
+        self._plays += 1
+        result = run_playbook(
+            content_dir() / "playbooks" / f"{phase}.yml",
+            self._workspace.runs / self.run / f"{self._plays}-{phase}",
+            self._workspace,
+            hosts=[node.name for node in nodes],
+            stop=self._stop,
+            on_event=self._on_event,
+            check=check,
+            forks=self._options.forks,
+        )
+        if result.outcome == "interrupted" or check:
+            for entry in entries.values():
+                entry.end(result.outcome)
+            return result
+        self._look(nodes)
+        for node in nodes:
+            self._settle(phase, node, result, entries[node.name])
+        return result
+
+    def _settle(self, phase: str, node: Node, result: PlayResult, entry: PhaseEntry) -> None:
+        """Decide, from the new observation, whether a phase is done on a rig."""
+        node.changed |= bool(result.changes.get(node.name))
+        failure = result.failure_of(node.name)
+        step = node.plan.step(phase)
+        entry.boot_after = node.boot
+        if node.error is None and not step.needed:
+            entry.end("done", f"in spite of: {failure.task}: {failure.message}" if failure else "")
+            self._progress.end(node.name, phase, "done", ok=True)
+            return
+        if failure is not None:
+            message = f"{node.name}: {phase}: {failure.task or 'the play'}: {failure.message}"
+        elif node.error is not None:
+            message = f"{node.name}: {phase}: gone after the play: {node.error.message}"
+        elif result.outcome == "failed" and not result.failures:
+            message = f"{node.name}: {phase}: Ansible ended with status {result.status}: {_tail(result)}"
+        else:
+            message = f"{node.name}: {phase}: the play ended well, and still: {step.why}"
+        entry.end("failed", message)
+        self._fail(node, PhaseError(message, f"all that Ansible said: rigdeploy log {self.run} --rig {node.name}"))
+
+    def _judge(self, node: Node) -> None:
+        observation = node.view.observation
+        if observation is None:
+            raise AssertionError(f"{node.name} is judged without having been looked at")
+        with self._recorded(node, "verify") as entry:
+            entry.boot_after = node.boot
+            node.findings = judge(node.rig, self._fleet.catalogue, observation)
+            self._ledger.record_verdict(node.name, node.findings, boot_id=node.boot, run=self.run)
+        node.judged = True
+        self._progress.end(node.name, "verify", "judged", ok=True)
+
+    def _rehearse(self, nodes: list[Node]) -> None:
+        """The roles in check mode on rigs that answer: says what would change, changes nothing."""
+        for phase in ROLES:
+            due = [node for node in nodes if node.plan.step(phase).needed]
+            if not due or self._stop.is_set():
+                continue
+            result = self._play(phase, due, check=True)
+            for node in due:
+                node.check_changes += tuple(f"{phase}: {task}" for task in result.changes.get(node.name, ()))
+                if (failure := result.failure_of(node.name)) is not None:
+                    self._fail(node, PhaseError(f"{node.name}: {phase}: {failure.task}: {failure.message}"))
+
+    # --- telling -----------------------------------------------------------------------------
+
+    def _say(self, node: Node, text: str) -> None:
+        self._progress.say(node.name, node.phase, text)
+
+    def _on_event(self, event: Event) -> None:
+        node = self.nodes.get(event.host)
+        if node is not None and event.kind == "started":
+            self._say(node, event.task)
+
+    def _fail(self, node: Node, error: RigdeployError) -> None:
+        node.error = error
+        self._progress.end(node.name, node.phase, error.message, ok=False)
+
+
+def _tail(result: PlayResult) -> str:
+    """The last line of Ansible's output, for a failure that belongs to no task."""
+    try:
+        lines = [line.strip() for line in result.output.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "it said nothing"
