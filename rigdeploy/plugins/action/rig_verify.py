@@ -30,7 +30,7 @@ def workspace_of(inventory_directory: str | None) -> Workspace:
     if not inventory_directory:
         raise AnsibleActionFail("rig_verify needs a rig that a fleet.yml declares")
     state = os.environ.get("RIGDEPLOY_STATE")
-    lab = os.environ.get("RIGDEPLOY_LAB", "") in {"1", "true"}
+    lab = os.environ.get("RIGDEPLOY_LAB", "") not in ("", "0")
     return Workspace.find(Path(inventory_directory), Path(state) if state else None, lab=lab)
 
 
@@ -39,7 +39,7 @@ def judge_rig(workspace: Workspace, name: str, document: Any) -> list[Finding]:
     fleet = load_fleet(workspace)
     if name not in fleet.rigs:
         raise AnsibleActionFail(f"{name} is not declared in {workspace.fleet_file}")
-    return judge(name, fleet.rigs[name].build, fleet.catalogue, Observation.parse(document))
+    return judge(fleet.rigs[name], fleet.catalogue, Observation.parse(document))
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
