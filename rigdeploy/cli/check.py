@@ -44,10 +44,7 @@ def command(workspace: Workspace, *, as_json: bool) -> int:
     else:
         for problem in fleet.problems:
             _show(problem)
-        warnings = len(fleet.problems) - len(errors)
-        counts = [_count(len(errors), "error"), _count(warnings, "warning")] if fleet.problems else ["no problem"]
-        declared = [_count(len(fleet.rigs), "rig"), _count(cards, "card")] if not errors else []
-        click.echo(", ".join([*declared, *counts]))
+        click.echo(_summary(len(fleet.rigs), cards, len(errors), len(fleet.problems) - len(errors)))
     if errors:
         return EXIT_USAGE
     return EXIT_WARN if fleet.problems else EXIT_PASS
@@ -58,6 +55,13 @@ def _show(problem: Problem) -> None:
     click.echo(f"{click.style(problem.severity, fg=color)}: {problem}", err=True)
     if problem.remedy:
         click.echo(f"  {problem.remedy}", err=True)
+
+
+def _summary(rigs: int, cards: int, errors: int, warnings: int) -> str:
+    """One line; with errors there is no telling how many rigs and cards are meant."""
+    declared = [] if errors else [_count(rigs, "rig"), _count(cards, "card")]
+    problems = [_count(number, what) for number, what in ((errors, "error"), (warnings, "warning")) if number]
+    return ", ".join([*declared, *(problems or ["no problem"])])
 
 
 def _count(number: int, what: str) -> str:

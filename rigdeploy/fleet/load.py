@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rigdeploy.errors import DeclarationError, Problem, UsageError
+from rigdeploy.errors import DeclarationError, LabError, Problem, UsageError
 from rigdeploy.fleet import lint, twins
 from rigdeploy.fleet.catalogue import SHIPPED, Catalogue, read_entry
 from rigdeploy.fleet.document import Document, Place, read
@@ -60,24 +60,31 @@ class Source:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The declared rigs by name, and the warnings found on the way."""
+    """The declared rigs by name, and the warnings found on the way.
+
+    In the lab, ``rigs`` are the twins, and ``without_twin`` names the rigs that have none.
+    """
 
     rigs: dict[str, Rig]
     catalogue: Catalogue
     workspace: Workspace
     source: Source
     problems: list[Problem] = field(default_factory=list)
+    without_twin: tuple[str, ...] = ()
 
     def select(self, patterns: list[str] | tuple[str, ...] = ()) -> list[Rig]:
         """The rigs that any pattern (``fnmatch``; commas separate several) names, in the file's order; none given: all.
 
-        A pattern that names no rig is a UsageError.
+        A pattern that names no rig is a UsageError; one that names only rigs without a twin, in the lab, a LabError.
         """
         wanted = [part.strip() for pattern in patterns for part in pattern.split(",") if part.strip()]
         for pattern in wanted:
-            if not fnmatch.filter(self.rigs, pattern):
-                hint = did_you_mean(pattern, self.rigs)
-                raise UsageError(f"no rig is called '{pattern}'{hint}", f"declared: {', '.join(self.rigs)}")
+            if fnmatch.filter(self.rigs, pattern):
+                continue
+            if missing := fnmatch.filter(self.without_twin, pattern):
+                raise LabError(f"{missing[0]} has no twin", f"run 'rigdeploy lab up {missing[0]}' first")
+            hint = did_you_mean(pattern, self.rigs)
+            raise UsageError(f"no rig is called '{pattern}'{hint}", f"declared: {', '.join(self.rigs)}")
         return [
             rig
             for name, rig in self.rigs.items()

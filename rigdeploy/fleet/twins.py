@@ -18,15 +18,20 @@ _REMEDY = "run 'rigdeploy lab up' first"
 
 
 def overlay_fleet(fleet: Fleet) -> Fleet:
-    """The fleet with every rig overlaid by the lab's ``twins.json``; LabError where a twin is missing."""
-    lab = _read(fleet.workspace.lab_dir / "twins.json")
-    mirror = lab.get("mirror")
-    rigs = {}
-    for name, rig in fleet.rigs.items():
-        if name not in lab["rigs"]:
-            raise LabError(f"{name} has no twin", _REMEDY)
-        rigs[name] = overlay(rig, lab["rigs"][name], mirror)
-    return replace(fleet, rigs=rigs)
+    """The fleet of the lab: the rigs that have a twin, each overlaid with it, and the names of the others.
+
+    LabError when the lab is not up or holds no twin of this fleet.
+    """
+    path = fleet.workspace.lab_dir / "twins.json"
+    lab = _read(path)
+    twins, mirror = lab["rigs"], lab.get("mirror")
+    try:
+        rigs = {name: overlay(rig, twins[name], mirror) for name, rig in fleet.rigs.items() if name in twins}
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(path) from None
+    if not rigs:
+        raise LabError("no rig of this fleet has a twin", _REMEDY)
+    return replace(fleet, rigs=rigs, without_twin=tuple(name for name in fleet.rigs if name not in rigs))
 
 
 def overlay(rig: Rig, twin: dict[str, Any], mirror: dict[str, str] | None = None) -> Rig:
@@ -58,11 +63,14 @@ def overlay(rig: Rig, twin: dict[str, Any], mirror: dict[str, str] | None = None
 def _read(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text())
-        rigs = document["rigs"]
     except FileNotFoundError:
         raise LabError("the lab is not up", _REMEDY) from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise LabError(f"{path} cannot be read", "run 'rigdeploy lab down' and 'rigdeploy lab up'") from None
-    if not isinstance(rigs, dict):
-        raise LabError(f"{path} lists no rigs", _REMEDY)
-    return dict(document)
+    except (OSError, ValueError):
+        raise _damaged(path) from None
+    if not isinstance(document, dict) or not isinstance(document.get("rigs"), dict):
+        raise _damaged(path)
+    return document
+
+
+def _damaged(path: Path) -> LabError:
+    return LabError(f"{path} is damaged", "run 'rigdeploy lab down' and 'rigdeploy lab up'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ notes:
 """
 
 
+_OURS = re.compile(r"""^plugin:[ \t]+["']?rigdeploy["']?[ \t]*(#.*)?$""", re.MULTILINE)
+
+
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible ships no types
     """One host per rig."""
 
@@ -48,12 +52,10 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible shi
         if file.name != "fleet.yml" or not super().verify_file(path):
             return False
         try:
-            lines = file.read_text(errors="replace").splitlines()
+            text = file.read_text(errors="replace")
         except OSError:
             return False
-        return any(
-            line.split("#")[0].split() in (["plugin:", "rigdeploy"], ["---", "plugin:", "rigdeploy"]) for line in lines
-        )
+        return _OURS.search(text) is not None
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Add every rig to the inventory."""
