@@ -95,8 +95,10 @@ class Bmc:
     def judge(self) -> str:
         """What ipmitool, which shares no code with us, says: 'on' or 'off'."""
         out = subprocess.run(
-            ["ipmitool", "-I", "lanplus", "-C", "3", "-H", ADDRESS, "-p", str(self.port), "-U", "admin"]
-            + ["-f", self.directory / "password", "chassis", "power", "status"],
+            [
+                *("ipmitool", "-I", "lanplus", "-C", "3", "-H", ADDRESS, "-p", str(self.port), "-U", "admin"),
+                *("-f", self.directory / "password", "chassis", "power", "status"),
+            ],
             capture_output=True,
             text=True,
             timeout=20,
@@ -197,3 +199,36 @@ def connect(tmp_path: Path, declare: Callable[..., IpmiPower]) -> Iterator[Calla
 def fast_clock() -> Clock:
     """Twenty policy seconds in one real second."""
     return Clock(now=lambda: time.monotonic() * 20, sleep=lambda seconds: time.sleep(seconds / 20))
+
+
+FLEET = """\
+plugin: rigdeploy
+rigs:
+  rig01:
+    address: 127.1.0.2
+    build: pro-4x3090
+    power:
+      driver: ipmi
+      address: 127.1.0.1
+      port: {port}
+      username: admin
+      password: {{env: RIG01_BMC_PASSWORD}}
+      timeout_seconds: 20
+  rig02:
+    address: 127.1.0.3
+    build: budget-4x3090
+    ssh: {{port: {ssh_port}}}
+    power: {{driver: manual, timeout_seconds: 1}}
+"""
+
+
+@pytest.fixture
+def inventory(bmc: Bmc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fleet: rig01 behind the BMC, rig02 by hand with nothing at its address."""
+    for name in ("RIGDEPLOY_INVENTORY", "RIGDEPLOY_STATE", "RIGDEPLOY_LAB"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RIG01_BMC_PASSWORD", PASSWORD)
+    directory = tmp_path / "inventory"
+    directory.mkdir()
+    (directory / "fleet.yml").write_text(FLEET.format(port=bmc.port, ssh_port=free_port()))
+    return directory

@@ -133,7 +133,7 @@ def test_silent_address_is_given_up_after_five_tries(connect):
 
 
 def test_unknown_name_is_told(connect):
-    with pytest.raises(PowerUnreachableError, match="bmc.invalid does not resolve"):
+    with pytest.raises(PowerUnreachableError, match=r"bmc\.invalid does not resolve"):
         connect(623, address="bmc.invalid").state()
 
 
@@ -147,7 +147,7 @@ def test_a_dead_session_is_replaced(bmc, connect):
 def test_second_caller_waits_its_turn_and_is_told(bmc, connect):
     first = connect(bmc.port)
     first.state()
-    with pytest.raises(PowerBusyError, match="rig01 .* in use by another rigdeploy"):
+    with pytest.raises(PowerBusyError, match=r"rig01 .* in use by another rigdeploy"):
         connect(bmc.port, timeout_seconds=1).state()
     waiting = connect(bmc.port, timeout_seconds=10)
     threading.Timer(0.2, first.close).start()

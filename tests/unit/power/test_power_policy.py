@@ -135,7 +135,7 @@ def test_swallowed_request_is_made_again_after_patience():
 
 def test_three_requests_then_a_named_error_at_the_deadline():
     rig = FakeRig(OFF, answers=["swallow"] * 9)
-    with pytest.raises(PowerTimeoutError, match="rig01 .* asked 3 times to switch on, and it did not within 60 s"):
+    with pytest.raises(PowerTimeoutError, match=r"rig01 .* asked 3 times to switch on, and it did not within 60 s"):
         ensure(rig, ON)
     assert rig.asked == ["on"] * 3
     assert rig.time == pytest.approx(60)

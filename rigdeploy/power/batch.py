@@ -1,0 +1,51 @@
+"""The same thing for many rigs at once, each in a thread of its own, results as they come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, TypeVar
+
+from rigdeploy.errors import PowerError, RigdeployError
+from rigdeploy.power.policy import Clock
+
+if TYPE_CHECKING:
+    from rigdeploy.fleet.models import Rig
+
+WORKERS = 64
+"""Threads at most; most of their time is waiting, for a BMC, a power supply or a person."""
+
+T = TypeVar("T")
+
+
+def stoppable(stop: threading.Event) -> Clock:
+    """Real time, whose waiting ends in a PowerError as soon as ``stop`` is set."""
+
+    def sleep(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise PowerError("stopped")
+
+    return Clock(time.monotonic, sleep)
+
+
+def each(rigs: Sequence[Rig], work: Callable[[Rig, Clock], T]) -> Iterator[tuple[Rig, T | RigdeployError]]:
+    """Call ``work`` for every rig; gives each rig with its result or its error, the first to end first.
+
+    Work waits by the clock that it is given: when the caller stops early (Ctrl-C), waiting ends at once, and
+    what has been asked of a BMC by then is not undone.
+    """
+    stop = threading.Event()
+    clock = stoppable(stop)
+    with ThreadPoolExecutor(max(1, min(WORKERS, len(rigs)))) as pool:
+        futures = {pool.submit(work, rig, clock): rig for rig in rigs}
+        try:
+            for future in as_completed(futures):
+                error = future.exception()
+                if error is not None and not isinstance(error, RigdeployError):
+                    raise error
+                yield futures[future], error if error is not None else future.result()
+        finally:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
