@@ -22,16 +22,17 @@ _NEAR = 0.10
 
 
 def per_card(case: Case) -> Iterator[Finding]:
-    """Each card's memory; nothing is said of a slot with another model, which is its own finding."""
-    for card, _ in case.occupied():
+    """Each card's memory; nothing is said of a slot with another model, which is its own finding.
+
+    Nor anything at all before a driver is there: ``total`` says so once for all cards.
+    """
+    for card, _ in case.occupied() if case.observation.gpus else ():
         if card.gpu is None or card.is_declared_model is False:
             continue
         size = card.reading.memory_mib if card.reading else None
         declared = f"{_expected(card.gpu, card)} MiB"
-        if card.reading is not None and (size is None or card.reading.mig):
+        if size is None or (card.reading is not None and card.reading.mig):
             yield _unknown(case, card, declared)
-        elif size is None:
-            yield from _without_driver(case, "memory.card", card.slot, declared)
         else:
             cause, remedy = _judge(case, card, card.gpu, size)
             status = Status.FAIL if cause else Status.PASS
@@ -44,7 +45,7 @@ def total(case: Case) -> Iterator[Finding]:
     nominal = case.rig.build.vram_gib * 1024
     declared = f"{nominal} MiB"
     if not case.observation.gpus:
-        yield from _without_driver(case, "memory.total", "rig", declared)
+        yield from _without_driver(case, declared)
         return
     cards = [card for card in case.cards if card.device is not None]
     sizes = [card.reading.memory_mib for card in cards if card.reading and card.reading.memory_mib is not None]
@@ -118,14 +119,15 @@ def _looks_like(case: Case, card: Card, gpu: Gpu, size: int) -> str:
     return ""
 
 
-def _without_driver(case: Case, check: str, subject: str, declared: str) -> Iterator[Finding]:
-    """Without a driver the memory is unknown, which matters only where one is declared."""
-    if case.rig.gpu_stack is None:
-        return
+def _without_driver(case: Case, declared: str) -> Iterator[Finding]:
+    """Without a driver the memory is unknown; that is no finding where none is declared and none is loaded."""
     driver = case.observation.driver
-    why = "the driver is not loaded" if not driver.loaded else "nvidia-smi does not show the card"
-    remedy = f"{why}: bring the driver up first ('rigdeploy up {case.rig.name} --only driver')"
-    yield Finding(check, subject, Status.UNKNOWN, declared, "", "no-driver", remedy)
+    if case.rig.gpu_stack is None and driver.loaded is False:
+        return
+    why = next((line.why for line in case.observation.unread if line.what == "gpus"), "")
+    why = why or ("nvidia-smi shows no card" if driver.loaded else "the driver is not loaded")
+    remedy = f"{why}, and only the driver counts memory: rigdeploy up {case.rig.name} --only driver"
+    yield Finding("memory.total", "rig", Status.UNKNOWN, declared, "", "no-driver", remedy)
 
 
 def _unknown(case: Case, card: Card, declared: str) -> Finding:
@@ -133,5 +135,5 @@ def _unknown(case: Case, card: Card, declared: str) -> Finding:
     if card.reading and card.reading.mig:
         why = "the card is split by MIG, so the driver shows a part's memory"
     else:
-        why = case.observation.why_unread(f"gpus[{address}].memory_mib") or "the driver does not show it"
+        why = case.observation.why_unread(f"gpus[{address}].memory_mib") or "nvidia-smi does not show the card"
     return Finding("memory.card", card.slot, Status.UNKNOWN, declared, "", "unreadable", why)

@@ -1,0 +1,178 @@
+"""The PCI walk over recorded trees."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from rigdeploy.node import probe
+
+LINK = {
+    "current_link_width": "16",
+    "max_link_width": "16",
+    "current_link_speed": "16.0 GT/s PCIe",
+    "max_link_speed": "16.0 GT/s PCIe",
+}
+PORT = {"vendor": "0x1022", "device": "0x1483", "class": "0x060400"} | LINK
+CARD = {"vendor": "0x10de", "device": "0x2204", "class": "0x030000"} | LINK
+
+
+@pytest.mark.parametrize(
+    ("text", "gen"),
+    [
+        ("2.5 GT/s PCIe", 1),
+        ("2.5 GT/s", 1),
+        ("5 GT/s", 2),
+        ("5.0 GT/s PCIe", 2),
+        ("8 GT/s", 3),
+        ("8.0 GT/s PCIe", 3),
+        ("16 GT/s", 4),
+        ("16.0 GT/s PCIe", 4),
+        ("32.0 GT/s PCIe", 5),
+        ("64.0 GT/s PCIe", 6),
+        ("Unknown", None),
+        ("Unknown speed", None),
+        ("", None),
+        ("7 GT/s", None),
+        ("16.0 GT/s PCIe; rm -rf /", None),
+    ],
+)
+def test_speeds_of_old_and_new_kernels(text, gen):
+    assert probe.generation(text) == gen
+
+
+@pytest.mark.parametrize(
+    ("text", "lanes"),
+    [
+        ("1", 1),
+        ("16", 16),
+        ("16x", 16),
+        ("0", None),
+        ("63", None),
+        ("255", None),
+        ("", None),
+        ("-1", None),
+        ("x", None),
+    ],
+)
+def test_widths(text, lanes):
+    assert probe.width(text) == lanes
+
+
+def test_the_chain_of_ports_up_to_the_root(tree):
+    tree.pci("0000:00:01.1", **PORT)
+    tree.pci("0000:00:01.1/0000:01:00.0", **PORT)
+    tree.pci("0000:00:01.1/0000:01:00.0/0000:02:00.0", **CARD)
+    found = {device["address"]: device["parent"] for device in tree.observe()["pci"]}
+    assert found == {"0000:00:01.1": None, "0000:01:00.0": "0000:00:01.1", "0000:02:00.0": "0000:01:00.0"}
+
+
+def test_a_card(tree):
+    tree.pci("0000:00:01.1", **PORT)
+    tree.pci("0000:00:01.1/0000:01:00.0", **CARD | {"current_link_width": "8", "current_link_speed": "2.5 GT/s PCIe"})
+    card = tree.observe()["pci"][1]
+    assert (card["vendor"], card["device"], card["class"]) == ("10de", "2204", "030000")
+    assert card["link"] == {"width": 8, "width_max": 16, "gen": 1, "gen_max": 4}
+
+
+@pytest.mark.parametrize(("width", "speed"), [("0", "Unknown"), ("63", "Unknown"), ("255", "Unknown speed")])
+def test_a_card_that_no_longer_answers(tree, why, width, speed):
+    tree.pci("0000:01:00.0", **CARD | {"current_link_width": width, "current_link_speed": speed})
+    document = tree.observe()
+    assert document["pci"][0]["link"] == {"width": None, "width_max": 16, "gen": None, "gen_max": 4}
+    assert repr(width) in why(document, "pci[0000:01:00.0].link.width")[0]
+    assert repr(speed) in why(document, "pci[0000:01:00.0].link.gen")[0]
+
+
+def test_what_should_have_a_link_and_shows_none_is_noted(tree, why):
+    tree.pci("0000:00:00.0", vendor="0x1022", device="0x1480", **{"class": "0x060000"})
+    tree.pci("0000:01:00.0", vendor="0x10de", device="0x2204", **{"class": "0x030000"})
+    document = tree.observe()
+    assert [device["link"] for device in document["pci"]] == [None, None]
+    assert why(document, "pci[0000:01:00.0].link")
+    assert not why(document, "pci[0000:00:00.0].link"), "a host bridge has no link to read"
+
+
+def test_a_slots_name_goes_to_its_functions_and_to_the_port_above(tree):
+    tree.pci("0000:00:01.1", **PORT)
+    tree.pci("0000:00:01.1/0000:01:00.0", **CARD)
+    tree.pci("0000:00:01.1/0000:01:00.1", **CARD | {"class": "0x040300"})
+    tree.pci("0000:00:03.1", **PORT)
+    tree.file("sys/bus/pci/slots/PCIE3/address", "0000:01:00\n")
+    tree.file("sys/bus/pci/slots/PCIE4/address", "0000:09:00\n")
+    slots = {device["address"]: device["slot"] for device in tree.observe()["pci"]}
+    expected = {"0000:00:01.1": "PCIE3", "0000:01:00.0": "PCIE3", "0000:01:00.1": "PCIE3", "0000:00:03.1": None}
+    assert slots == expected
+
+
+def test_error_counters(tree):
+    tree.pci(
+        "0000:01:00.0",
+        **CARD,
+        aer_dev_correctable="RxErr 0\nBadTLP 11\nBadDLLP 0\nTimeout 1\nTOTAL_ERR_COR 12",
+        aer_dev_nonfatal="Undefined 0\nDLP 0\nTOTAL_ERR_NONFATAL 0",
+        aer_dev_fatal="DLP 2",
+    )
+    assert tree.observe()["pci"][0]["aer"] == {
+        "correctable": {"total": 12, "BadTLP": 11, "Timeout": 1},
+        "nonfatal": {"total": 0},
+        "fatal": {"total": 2, "DLP": 2},
+    }
+
+
+def test_no_error_counters_is_null_and_noted(tree, why):
+    tree.pci("0000:01:00.0", **CARD)
+    document = tree.observe()
+    assert document["pci"][0]["aer"] is None
+    assert why(document, "pci[0000:01:00.0].aer")
+
+
+def test_no_pci_at_all_is_noted(tree, why):
+    tree.root.mkdir()
+    document = tree.observe()
+    assert document["pci"] == []
+    assert "No such file" in why(document, "pci")[0]
+
+
+def test_every_speed_of_a_real_manifest(corpus):
+    """gcm's manifest of a DGX A100 lists for each device the speeds that it may show, in the old and the new form."""
+    manifest = json.loads((corpus / "sysfs/DGX_A100.json").read_text())
+    texts = {text for device in manifest["pci"].values() for text in device.get("link_speed", [])}
+    assert {text: probe.generation(text) for text in texts} == {
+        "8 GT/s": 3,
+        "8.0 GT/s PCIe": 3,
+        "16 GT/s": 4,
+        "16.0 GT/s PCIe": 4,
+    }
+
+
+# file -> devices, links of some, as (width, generation)
+RECORDS = [
+    ("cache_downlink.json", 70, {"0000:00:01.1": (4, 3), "0000:00:03.7": (1, 2), "0000:05:00.0": (2, 2)}),
+    ("compute_samsung980pro.json", 111, {"0000:8d:00.0": (16, 4)}),
+    ("compute_samsung980pro-downgraded.json", 111, {"0000:8d:00.0": (16, 3)}),
+]
+
+
+@pytest.mark.parametrize(("name", "count", "links"), RECORDS)
+def test_real_records_of_sysfs(tree, corpus, name, count, links):
+    record = json.loads((corpus / "sysfs" / name).read_text())
+    files: dict[str, dict[str, str]] = {}
+    for path, text in record.items():
+        match = re.fullmatch(r".*/device/([0-9a-f:.]+)/(current_link_(?:speed|width))", path)
+        if match:
+            files.setdefault(match[1], {})[match[2]] = text.rstrip("\n")
+    assert len(files) == count
+    for address, texts in files.items():
+        tree.pci(address, **texts)
+    found = {device["address"]: device["link"] for device in tree.observe()["pci"]}
+    assert set(found) == set(files)
+    for address, texts in files.items():
+        number = texts["current_link_speed"].partition(" ")[0]
+        expected = {"2.5": 1, "5": 2, "8": 3, "16": 4}.get(number.removesuffix(".0"))
+        assert found[address]["gen"] == expected, texts
+        assert found[address]["width"] == (int(texts["current_link_width"]) or None)
+    for address, (width, gen) in links.items():
+        assert (found[address]["width"], found[address]["gen"]) == (width, gen)
