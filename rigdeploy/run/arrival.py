@@ -62,8 +62,8 @@ def wait_for_login(
 ) -> str:
     """Wait up to ``patience`` seconds until the rig lets us in; returns its boot id.
 
-    The host key is pinned at the first contact. ``old_boot`` is a boot id from before power-on: a login that still shows it does not count. When the key is
-    refused and a password is declared, the password is used once, to install the key.
+    The host key is pinned at the first contact. ``old_boot`` is a boot id from before power-on: a login that still
+    shows it does not count. When the key is refused and a password is declared, it is used once, to install the key.
     """
     connection = connections([rig], workspace)[rig.name]
     ssh.hang_up(connection, workspace)  # a connection kept from before leads nowhere

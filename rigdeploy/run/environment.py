@@ -60,6 +60,8 @@ def ansible_environment(workspace: Workspace, *, forks: int = 50) -> dict[str, s
         "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
         "ANSIBLE_LIBRARY": str(PLUGINS / "modules"),
         "ANSIBLE_ACTION_PLUGINS": str(PLUGINS / "action"),
+        # Empty, so that ansible-runner does not put its own beside the caller's.
+        "ANSIBLE_CALLBACK_PLUGINS": "",
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_PIPELINING": "True",
         "ANSIBLE_FORKS": str(forks),

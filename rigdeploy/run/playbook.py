@@ -25,12 +25,22 @@ from pathlib import Path
 from typing import Any
 
 from rigdeploy.errors import PhaseError
-from rigdeploy.run.environment import ansible_environment, ansible_tool, passed_on
+from rigdeploy.run.environment import ansible_environment, ansible_tool
 from rigdeploy.run.events import Event, slim
 from rigdeploy.workspace import Workspace
 
 GRACE = 20.0
 """Seconds that an interrupted Ansible has to end before its process group is killed."""
+
+_RUNNERS_OWN = (
+    "ANSIBLE_CALLBACK_PLUGINS",
+    "ANSIBLE_STDOUT_CALLBACK",
+    "ANSIBLE_RETRY_FILES_ENABLED",
+    "AWX_ISOLATED_DATA_DIR",
+    "RUNNER_OMIT_EVENTS",
+    "RUNNER_ONLY_FAILED_EVENTS",
+)
+"""What ansible-runner adds to the environment (its ``config/_base.py`` and ``config/runner.py``)."""
 
 _SETTINGS = {"pexpect_timeout": 1, "suppress_ansible_output": True}
 
@@ -71,7 +81,6 @@ def run_playbook(
     hosts: Iterable[str],
     stop: threading.Event,
     on_event: Callable[[Event], None] = lambda _: None,
-    inventory: Path | None = None,
     check: bool = False,
     forks: int = 50,
 ) -> PlayResult:
@@ -80,7 +89,7 @@ def run_playbook(
     ``directory`` is made anew, for this play alone. ``on_event`` is called in this thread. When ``stop`` is set,
     Ansible is interrupted and the outcome is ``interrupted``. PhaseError when Ansible cannot be started at all.
     """
-    arguments = ["-i", str(inventory or workspace.inventory), "--limit", ",".join(hosts)]
+    arguments = ["-i", str(workspace.inventory), "--limit", ",".join(hosts)]
     if check:
         arguments += ["--check"]
     play = _Play(directory, [*arguments, str(playbook)], ansible_environment(workspace, forks=forks), stop)
@@ -209,10 +218,8 @@ class _Play:
 
 
 def _only_ours(prepared: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
-    """ansible-runner's environment without what it took over from the caller's."""
-    kept = passed_on(os.environ) | dict(ours)
-    added = {name: value for name, value in prepared.items() if os.environ.get(name) != value}
-    return kept | added
+    """Our environment and what ansible-runner's callback needs; it took over all of the caller's beside that."""
+    return dict(ours) | {name: prepared[name] for name in _RUNNERS_OWN if name in prepared}
 
 
 def _children(program: str) -> list[int]:

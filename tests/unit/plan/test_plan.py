@@ -1,0 +1,206 @@
+"""Every state a rig can be in: which phases it needs, and why."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rigdeploy.errors import HostKeyChangedError, NodeError, PowerAuthenticationError, UnreachableError
+from rigdeploy.fleet.models import Build, GpuStack, Rig
+from rigdeploy.fleet.secrets import Secret
+from rigdeploy.node.observation import Observation
+from rigdeploy.plan.plan import NodePlan, NodeView, make_plan
+from rigdeploy.plan.render import render_plan
+from rigdeploy.power.base import PowerState
+
+EXPECTED = {"base": "b" * 64, "nvidia_driver": "d" * 64}
+BUILD = Build.model_validate(
+    {
+        "name": "small",
+        "board": "some-board",
+        "slots": {"PCIE1": {"gpu": "rtx-3090", "link": "4.0 x16"}},
+        "vram_gib": 24,
+    }
+)
+IPMI = {"driver": "ipmi", "address": "192.0.2.111", "username": "admin", "password": {"env": "PASSWORD"}}
+
+
+def rig(**settings):
+    data = {"name": "rig01", "address": "192.0.2.11", "build": BUILD, "power": IPMI, "gpu_stack": {"driver": "580"}}
+    return Rig.model_validate(data | settings)
+
+
+def record(role, *, inputs=None, drift=()):
+    return {"inputs": inputs or EXPECTED[role], "recorded": "2026-01-01T00:00:00Z", "drift": list(drift)}
+
+
+def seen(*, base=True, driver=True, loaded=True, version="580.95.05", nouveau=False, managed=None, unread=()):
+    records = {}
+    if base:
+        records["base"] = record("base")
+    if driver:
+        records["nvidia_driver"] = record("nvidia_driver")
+    return Observation.parse(
+        {
+            "schema": 1,
+            "host": {"boot_id": "0f"},
+            "driver": {"loaded": loaded, "version": version if loaded else None, "nouveau": nouveau},
+            "managed": records | (managed or {}),
+            "unread": list(unread),
+        }
+    )
+
+
+def plan_of(view, **options) -> NodePlan:
+    return make_plan([view], **options).nodes[0]
+
+
+def needed(node: NodePlan):
+    return {step.phase: step.needed for step in node.steps}
+
+
+def view(observation=None, *, declared=None, **fields):
+    return NodeView(declared or rig(), observation=observation, expected=EXPECTED, **fields)
+
+
+def test_a_rig_that_is_right_needs_only_its_verdict():
+    node = plan_of(view(seen()))
+    assert needed(node) == {"power": False, "connect": False, "base": False, "driver": False, "verify": True}
+    assert node.changes_nothing
+    assert not node.reboots
+    assert render_plan(make_plan([view(seen())])) == ["rig01: nothing has to change"]
+
+
+def test_a_rig_seen_for_the_first_time_gets_every_role():
+    node = plan_of(view(seen(base=False, driver=False, loaded=False)))
+    assert needed(node) == {"power": False, "connect": False, "base": True, "driver": True, "verify": True}
+    assert node.step("base").why == "never applied"
+    assert node.step("driver").why == "never applied; the driver is not loaded"
+    assert not node.reboots
+
+
+def test_a_changed_declaration_runs_only_its_own_role():
+    observation = seen(managed={"base": record("base", inputs="0" * 64)})
+    node = plan_of(view(observation))
+    assert needed(node) == {"power": False, "connect": False, "base": True, "driver": False, "verify": True}
+    assert node.step("base").why == "what is declared changed since it was applied (2026-01-01T00:00:00Z)"
+
+
+def test_drift_names_the_first_items_and_counts_the_rest():
+    drift = [{"kind": "package", "name": f"package{number}", "expected": "1", "found": "absent"} for number in range(5)]
+    why = plan_of(view(seen(managed={"base": record("base", drift=drift)}))).step("base").why
+    assert why.startswith("drifted: package package0 (absent, applied was 1), package package1")
+    assert why.endswith("2 more")
+    assert "package3" not in why
+
+
+def test_a_record_that_cannot_be_read_is_not_taken_for_none():
+    observation = seen(base=False, unread=[{"what": "managed", "why": "permission denied"}])
+    step = plan_of(view(observation)).step("base")
+    assert step.needed
+    assert step.why == "whether it was applied cannot be read: permission denied"
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "reboots"),
+    [
+        ({"loaded": False}, "the driver is not loaded", False),
+        ({"loaded": False, "nouveau": True}, "the driver is not loaded, nouveau is", True),
+        ({"version": "570.10.01"}, "driver 570.10.01 is loaded, 580 is declared", True),
+    ],
+)
+def test_a_driver_that_is_not_the_declared_one_runs_the_role_although_its_record_is_right(state, why, reboots):
+    step = plan_of(view(seen(**state))).step("driver")
+    assert step.needed
+    assert step.why == why
+    assert step.reboots is reboots
+
+
+def test_a_driver_whose_state_is_unread_is_no_reason_by_itself():
+    assert plan_of(view(seen(loaded=None))).step("driver").needed is False
+
+
+def test_without_a_stack_there_is_no_driver_phase():
+    observation = seen(driver=False, loaded=False)
+    assert plan_of(view(observation, declared=rig(gpu_stack=None))).step("driver").needed is False
+
+
+def test_a_stack_without_a_source_says_so():
+    lone = NodeView(rig(), observation=seen(driver=False), expected={"base": EXPECTED["base"]})
+    step = plan_of(lone).step("driver")
+    assert step.needed is False
+    assert "names no mirror" in step.why
+
+
+UNREACHABLE = UnreachableError("rig01: no route to host")
+
+
+def test_a_rig_that_is_off_is_switched_on_and_the_rest_is_decided_later():
+    node = plan_of(view(error=UNREACHABLE, power=PowerState.OFF))
+    assert needed(node) == {"power": True, "connect": True, "base": None, "driver": None, "verify": True}
+    assert node.blocked is None
+    assert not node.changes_nothing
+
+
+def test_a_rig_that_is_on_and_silent_is_waited_for():
+    node = plan_of(view(error=UNREACHABLE, power=PowerState.ON))
+    assert needed(node)["power"] is False
+    assert needed(node)["connect"] is True
+
+
+def test_a_rig_without_a_bmc_asks_for_a_hand():
+    node = plan_of(view(declared=rig(power={"driver": "manual"}), error=UNREACHABLE, power=PowerState.UNKNOWN))
+    assert node.step("power").changes == ("ask a person to switch it on",)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HostKeyChangedError("another key"),
+        PowerAuthenticationError("wrong password"),
+        NodeError("no python3 on the node"),
+    ],
+)
+def test_what_no_phase_cures_blocks_the_rig(error):
+    plan = make_plan([view(error=error)])
+    assert plan.nodes[0].blocked is error
+    assert plan.blocked
+    assert error.message in render_plan(plan)[0]
+    assert json.loads(json.dumps(plan.as_dict()))["rigs"][0]["blocked"]["message"] == error.message
+
+
+def test_a_refused_key_is_cured_by_a_declared_password_and_by_nothing_else():
+    refused = NodeError("refused")
+    assert plan_of(view(error=refused, refused=True)).blocked is refused
+    declared = rig(ssh={"password": Secret("env", "PASSWORD")})
+    node = plan_of(view(declared=declared, error=refused, refused=True))
+    assert node.blocked is None
+    assert needed(node)["power"] is False
+    assert node.step("connect").changes == ("log in once with the declared password, and install the key",)
+
+
+def test_only_turns_the_other_phases_off():
+    observation = seen(base=False, driver=False, loaded=False)
+    node = plan_of(view(observation), only="base")
+    assert needed(node) == {"power": False, "connect": False, "base": True, "driver": False, "verify": False}
+
+
+def test_only_a_role_on_a_rig_that_does_not_answer_is_an_error():
+    assert plan_of(view(error=UNREACHABLE, power=PowerState.OFF), only="base").blocked is UNREACHABLE
+    assert plan_of(view(error=UNREACHABLE, power=PowerState.OFF), only="power").blocked is None
+
+
+def test_what_is_declared_and_not_done_is_said():
+    declared = rig(
+        gpu_stack=GpuStack(driver="580", containers="docker"), serve={"engine": "vllm", "model": "some/model"}
+    )
+    node = plan_of(view(seen(), declared=declared))
+    assert node.not_done == ("containers", "serve")
+    assert "not done by this version: containers, serve" in render_plan(make_plan([view(seen(), declared=declared)]))[1]
+
+
+def test_the_last_time_is_shown_for_what_will_be_done():
+    lines = render_plan(make_plan([view(seen(base=False), last_seconds={"base": 41.4, "verify": 1.0})]))
+    [base] = [line for line in lines if line.lstrip().startswith("base")]
+    assert base.endswith("took 41 s last time")
