@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from rigdeploy.fleet.models import IpmiPower, Rig
 from rigdeploy.power.base import Driver
 from rigdeploy.power.manual import Hand, ManualDriver, ask_on_terminal
@@ -31,4 +29,4 @@ def _default_hand(workspace: Workspace) -> Hand:
         return ask_on_terminal
     from rigdeploy.lab import press
 
-    return partial(press, workspace)
+    return lambda rig, what: press(workspace, rig.name, what)

@@ -66,7 +66,7 @@ def test_swallowed_request_is_made_again(bmc, connect, fast_clock):
 def test_a_rig_that_never_comes_on_is_named(bmc, connect, fast_clock):
     bmc.write("swallow", 99)
     with pytest.raises(PowerTimeoutError, match=r"rig01 .* asked 3 times to switch on"):
-        policy.ensure(connect(bmc.port), PowerState.ON, 30, clock=fast_clock)
+        policy.ensure(connect(bmc.port), PowerState.ON, 21, clock=fast_clock)
     assert bmc.count("ask 1") == policy.ATTEMPTS
 
 
@@ -176,7 +176,7 @@ def test_pyipmi_writes_no_datagrams_out_by_default(bmc, connect):
 def test_twenty_cycles_at_twenty_percent_loss_switch_exactly_twenty_times(bmc, lossy, connect):
     bmc.write("power", 1)
     clock = Clock(now=lambda: time.monotonic() * 60, sleep=lambda seconds: time.sleep(seconds / 60))
-    driver = connect(lossy.port, answer_seconds=0.05)
+    driver = connect(lossy.port, answer_seconds=0.03)
     for _ in range(20):
         policy.cycle(driver, 120, clock=clock)
     assert (bmc.count("now 0"), bmc.count("now 1")) == (20, 20)

@@ -45,7 +45,7 @@ class Sshd:
 
 def rig(port, jump=None):
     ssh = Ssh.model_construct(user="root", port=port, jump=jump)
-    power = ManualPower(driver="manual", timeout_seconds=2)
+    power = ManualPower(driver="manual", timeout_seconds=1)
     return Rig.model_construct(name="rig02", address="127.1.0.1", build=BUILD, power=power, ssh=ssh)
 
 
@@ -102,7 +102,7 @@ def test_nobody_comes():
         port = probe.port
     asked = []
     with pytest.raises(PowerTimeoutError, match="rig02"):
-        policy.ensure(ManualDriver(rig(port), lambda _, what: asked.append(what)), PowerState.ON, 2)
+        policy.ensure(ManualDriver(rig(port), lambda _, what: asked.append(what)), PowerState.ON, 1)
     assert asked == ["on"] * 3
 
 
@@ -119,3 +119,13 @@ def test_by_default_the_terminal_is_told(capsys):
     assert told.out == ""
     assert "rig02: please switch it on" in told.err
     assert "rig02: please switch it off" in told.err
+
+
+def test_in_the_lab_the_lab_presses_the_button(monkeypatch):
+    import rigdeploy.lab
+
+    pressed = []
+    monkeypatch.setattr(rigdeploy.lab, "press", lambda *what: pressed.append(what))
+    workspace = Workspace(Path("inventory"), Path("state"), lab=True)
+    open_driver(rig(22), workspace).on()
+    assert pressed == [(workspace, "rig02", "on")]

@@ -53,7 +53,8 @@ def test_on_is_done_once_and_told_truthfully(power, bmc):
     assert bmc.count("now 1") == 1
 
 
-def test_off_and_cycle_with_yes(power, bmc):
+def test_off_and_cycle_with_yes(power, bmc, monkeypatch):
+    monkeypatch.setattr("rigdeploy.power.policy.OFF_SECONDS", 0.1)
     bmc.write("power", 1)
     code, out, _ = power("cycle", "rig01", "--yes")
     assert code == 0
