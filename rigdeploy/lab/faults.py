@@ -1,0 +1,105 @@
+"""What can be wrong with a twin: the faults as data, kept in ``faults.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class SlotFault:
+    """What is wrong with the card in one slot; ``None`` and ``False`` mean sound.
+
+    ``width`` and ``gen`` replace the measured link; ``at`` says whether only the measured link is down (``card``: a bad
+    riser) or the port cannot do more (``port``: the slot or the firmware limits it). ``memory_mib`` and ``bar1_mib``
+    are sizes in MiB. ``aer_per_minute`` correctable errors are counted from ``aer_since`` (Unix time) on, the first
+    minute's at once.
+    """
+
+    width: int | None = None
+    gen: int | None = None
+    at: Literal["card", "port"] = "card"
+    idle: bool = False
+    missing: bool = False
+    memory_mib: int | None = None
+    modded: bool = False
+    ecc: bool = False
+    xid: int | None = None
+    aer_per_minute: int = 0
+    aer_since: float = 0.0
+    bar1_mib: int | None = None
+
+    def aer_count(self, now: float) -> int:
+        """Correctable errors up to ``now`` (Unix time)."""
+        if not self.aer_per_minute:
+            return 0
+        return int(self.aer_per_minute * (1 + max(0.0, now - self.aer_since) / 60))
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What is wrong with one twin: its cards by slot, its system, its BMC.
+
+    ``swallow_power_on`` is how many more times the BMC forgets a power-on; ``bmc_lag`` the seconds until it acts;
+    ``lose_datagrams`` the share of its datagrams that get lost, in percent. ``host_key`` is the order for new host
+    keys: each new value is carried out once. ``mismatch`` is the version that the loaded module really has,
+    while it claims another; a boot cures that.
+    """
+
+    slots: dict[str, SlotFault] = field(default_factory=dict)
+    nouveau: bool = False
+    mismatch: str = ""
+    disk_full: bool = False
+    host_key: str = ""
+    swallow_power_on: int = 0
+    bmc_lag: float = 0.0
+    lose_datagrams: int = 0
+
+    def slot(self, name: str) -> SlotFault:
+        """The faults of one slot."""
+        return self.slots.get(name, SlotFault())
+
+    def growing(self) -> bool:
+        """Whether any counter has to be brought up to date as time passes."""
+        return any(fault.aer_per_minute for fault in self.slots.values())
+
+    def with_slot(self, name: str, **changes: Any) -> Faults:
+        """These faults with one slot's changed."""
+        slots = {**self.slots, name: dataclasses.replace(self.slot(name), **changes)}
+        return dataclasses.replace(self, slots=slots)
+
+    def without_slot(self, name: str) -> Faults:
+        """These faults with one slot sound again."""
+        return dataclasses.replace(self, slots={key: value for key, value in self.slots.items() if key != name})
+
+    def describe(self) -> list[str]:
+        """One line for each fault, for people."""
+        lines = []
+        for name, fault in self.slots.items():
+            changed = _changed(fault, SlotFault())
+            lines += [f"{name}: {text}" for text in changed if not text.startswith(("aer since", "at="))]
+            if fault.at == "port" and (fault.width or fault.gen):
+                lines[-1] += " (at the port)"
+        return lines + [text for text in _changed(self, Faults()) if not text.startswith(("slots", "host key"))]
+
+    def to_json(self) -> str:
+        """As ``faults.json`` holds it."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Faults:
+        """Read what ``to_json`` wrote."""
+        data = json.loads(text)
+        slots = {name: SlotFault(**values) for name, values in data.pop("slots", {}).items()}
+        return cls(slots=slots, **data)
+
+
+def _changed(item: SlotFault | Faults, sound: SlotFault | Faults) -> list[str]:
+    lines = []
+    for fld in dataclasses.fields(item):
+        value = getattr(item, fld.name)
+        if value != getattr(sound, fld.name):
+            lines.append(fld.name.replace("_", " ") if value is True else f"{fld.name.replace('_', ' ')}={value}")
+    return lines

@@ -1,0 +1,104 @@
+"""What stands in for a node's mainboard: one process per powered-on twin.
+
+``python -m rigdeploy.lab.machine LAB_DIR RIG`` puts the disk over the shared root, boots it in a container with its own
+network, and boots it again when the system reboots. All that it mounts is in a mount namespace of its own: when its
+control group is killed nothing is left, whatever it was doing.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rigdeploy.lab import node
+from rigdeploy.lab.processes import CLONE_NEWNS, run, system_call, wait_until
+from rigdeploy.lab.root import TWIN
+from rigdeploy.lab.twins import HUB_ADDRESS, MIRROR_PORT, Lab, Twin
+
+REBOOT = 133
+"""systemd-nspawn's exit status when the system inside asked for a reboot and --keep-unit is given."""
+DISK_SECONDS = 30
+"""How long a disk may stay in use after a power cut: the kernel writes back what the node had not."""
+SIMULATED = Path(__file__).parent / "simulated"
+_CGROUP = Path("/sys/fs/cgroup")
+_SOURCES = f"""\
+Types: deb
+URIs: http://{HUB_ADDRESS}:{MIRROR_PORT}/debian
+Suites: ./
+Signed-By: /etc/apt/keyrings/rigdeploy-lab.asc
+"""
+
+
+def main(lab_directory: str, name: str) -> int:
+    """Run the node until it is powered off from inside; a power cut ends this process too."""
+    twin = Lab(Path(lab_directory)).twin(name)
+    group = twin.group.name
+    system_call("unshare", CLONE_NEWNS)
+    run(["mount", "--make-rprivate", "/"])
+    root = _mount(twin)
+    run(["mount", "-t", "cgroup2", "cgroup2", _CGROUP])
+    vm = _CGROUP / twin.lab.group.name / group / "vm"
+    while True:
+        node.write_hardware(twin, fresh=True)
+        vm.mkdir(exist_ok=True)
+        status = _boot(twin, root, vm)
+        if status != REBOOT:
+            return status
+
+
+def _mount(twin: Twin) -> Path:
+    """The node's root file system: its disk over the shared root."""
+    wait_until(lambda: not node.disk_in_use(twin), DISK_SECONDS, f"{twin.disk} is still in use")
+    disk, root = twin.directory / "mnt/disk", twin.directory / "mnt/root"
+    for directory in (disk, root):
+        directory.mkdir(parents=True, exist_ok=True)
+    run(["mount", "-o", "loop,noatime,nodiscard", twin.disk, disk])
+    upper, work = disk / "upper", disk / "work"
+    for directory in (upper, work):
+        directory.mkdir(mode=0o755, exist_ok=True)
+    _furnish(twin, upper)
+    lower = node.shared_root(twin)
+    run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", root])
+    return root
+
+
+def _furnish(twin: Twin, upper: Path) -> None:
+    """What a new disk needs: the lab's key, an identity of its own, and the mirror as the only package source."""
+    node.authorise(twin, upper)
+    apt = upper / "etc/apt"
+    for directory in ("keyrings", "sources.list.d"):
+        (apt / directory).mkdir(parents=True, exist_ok=True)
+    key = node.shared_root(twin).parent / "debian/key.asc"
+    for path, text in (
+        (apt / "keyrings/rigdeploy-lab.asc", key.read_text()),
+        (apt / "sources.list.d/rigdeploy-lab.sources", _SOURCES),
+    ):
+        if not path.exists():
+            path.write_text(text)
+
+
+def _boot(twin: Twin, root: Path, vm: Path) -> int:
+    """Boot once, keep growing counters growing, and return nspawn's exit status."""
+    command = [
+        "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no", "--console=pipe",
+        f"--directory={root}", f"--machine={twin.name}", f"--network-namespace-path=/run/netns/{twin.netns}",
+        "--resolv-conf=off", "--timezone=off",
+        f"--bind={twin.hardware}:{node.HIDDEN}", f"--bind-ro={SIMULATED}:{TWIN}",
+    ]  # fmt: skip
+    joined = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(vm), *command]
+    print(f"--- power on {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}", flush=True)
+    with subprocess.Popen(joined, stdin=subprocess.DEVNULL) as process:
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        while True:
+            try:
+                return process.wait(timeout=1)
+            except subprocess.TimeoutExpired:
+                if node.faults(twin).growing():
+                    node.write_hardware(twin, fresh=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+"""Puts the simulated hardware of a rigdeploy twin in its place; runs in the twin, before sshd.
+
+``boot.py`` mounts, loads what udev and /etc/modules-load.d would load, and follows the orders of the lab (a full disk,
+new host keys, nouveau); ``boot.py faults`` does only the last, on a running twin.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+HARDWARE = "/run/rigdeploy-twin"
+BALLAST = "/var/lib/rigdeploy-twin.ballast"
+CONFIGURED = ("/etc/modules-load.d/*.conf", "/usr/lib/modules-load.d/*.conf", "/run/modules-load.d/*.conf")
+
+
+def bind(source: str, target: str) -> None:
+    """Show a file or directory at another place."""
+    subprocess.run(["mount", "--bind", source, target], check=True)
+
+
+def mount_hardware() -> None:
+    """The PCI tree over /sys, with the real parts that the twin itself needs (its network, its processors) put back."""
+    real = "/run/rigdeploy-real-devices"
+    os.makedirs(real, exist_ok=True)
+    bind("/sys/devices", real)
+    # Private, or what is mounted over /sys/devices next would show up here as well.
+    subprocess.run(["mount", "--make-private", real], check=True)
+    simulated = os.path.join(HARDWARE, "sys/devices")
+    for name in ("system", "virtual"):
+        os.makedirs(os.path.join(simulated, name), exist_ok=True)
+    bind(simulated, "/sys/devices")
+    for name in ("system", "virtual"):
+        bind(os.path.join(real, name), os.path.join("/sys/devices", name))
+    bind(os.path.join(HARDWARE, "sys/bus"), "/sys/bus")
+    bind(os.path.join(HARDWARE, "sys/module"), "/sys/module")
+    bind(os.path.join(HARDWARE, "proc/driver"), "/proc/driver")
+    bind(os.path.join(HARDWARE, "proc/cpuinfo"), "/proc/cpuinfo")
+
+
+def load_modules(nouveau: bool) -> None:
+    """First what udev finds by PCI id, then what is configured; a module that cannot be loaded stops nothing."""
+    take_nouveau(nouveau)
+    wanted = ["--autoload"]
+    for pattern in CONFIGURED:
+        for path in sorted(glob.glob(pattern)):
+            with open(path) as stream:
+                lines = [line.strip() for line in stream]
+            wanted += [line for line in lines if line and line[0] not in "#;"]
+    for name in wanted:
+        subprocess.run(["/usr/sbin/modprobe", name], check=False)
+
+
+def take_nouveau(wanted: bool) -> None:
+    """Have nouveau take the cards, unless it is blacklisted; or let go of them."""
+    command = ["modprobe", "-q", "-b", "nouveau"] if wanted else ["modprobe", "-q", "-r", "nouveau"]
+    subprocess.run(command, check=False)
+
+
+def apply_faults(orders: dict[str, Any]) -> None:
+    """Do what the lab ordered for this system."""
+    fill_disk(orders["disk_full"])
+    if orders["host_key"]:
+        change_host_keys(orders["host_key"])
+
+
+def fill_disk(full: bool) -> None:
+    """Take all the room that is left on the disk, or give it back."""
+    if not full:
+        if os.path.exists(BALLAST):
+            os.unlink(BALLAST)
+        return
+    with open(BALLAST, "ab") as stream:
+        room = os.statvfs("/")
+        size = room.f_bavail * room.f_frsize
+        while size > room.f_frsize:
+            try:
+                os.posix_fallocate(stream.fileno(), os.fstat(stream.fileno()).st_size, size)
+            except OSError:
+                size //= 2
+            else:
+                room = os.statvfs("/")
+                size = min(size, room.f_bavail * room.f_frsize)
+
+
+def change_host_keys(order: str) -> None:
+    """New host keys, once for each order."""
+    done = "/etc/ssh/.rigdeploy-twin-host-key"
+    if os.path.exists(done):
+        with open(done) as stream:
+            if stream.read() == order:
+                return
+    make_host_keys()
+    with open(done, "w") as stream:
+        stream.write(order)
+    if subprocess.run(["systemctl", "is-active", "--quiet", "ssh"], check=False).returncode == 0:
+        subprocess.run(["systemctl", "restart", "ssh"], check=False)
+
+
+def make_host_keys() -> None:
+    """New SSH host keys, of every type."""
+    for path in glob.glob("/etc/ssh/ssh_host_*"):
+        os.unlink(path)
+    subprocess.run(["ssh-keygen", "-q", "-A"], check=True)
+
+
+def main() -> None:
+    """At boot put everything in place; with ``faults`` only follow the orders."""
+    with open(os.path.join(HARDWARE, "orders.json")) as stream:
+        orders = json.load(stream)
+    if sys.argv[1:] == ["faults"]:
+        take_nouveau(orders["nouveau"])
+    else:
+        mount_hardware()
+        if not glob.glob("/etc/ssh/ssh_host_*_key"):
+            make_host_keys()
+        load_modules(orders["nouveau"])
+    apply_faults(orders)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+#!/usr/bin/python3
+"""nvidia-persistenced of a rigdeploy twin (simulated): loads the driver, keeps the cards in persistence mode."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+STATE = "/run/rigdeploy-twin/state.json"
+
+
+def change(mode: bool) -> None:
+    """Switch the persistence mode of the cards."""
+    with open(STATE) as stream:
+        state = json.load(stream)
+    state["persistence"] = mode
+    with open(STATE + ".new", "w") as stream:
+        json.dump(state, stream)
+    os.replace(STATE + ".new", STATE)
+
+
+def main() -> int:
+    """Hold the cards until told to stop."""
+    if "--version" in sys.argv or "-v" in sys.argv:
+        print("nvidia-persistenced: simulated by rigdeploy's lab")
+        return 0
+    if not os.path.isdir("/sys/module/nvidia"):
+        subprocess.run(["nvidia-modprobe"], check=False)
+    if not os.path.isdir("/sys/module/nvidia"):
+        sys.stderr.write("Failed to query NVIDIA devices. Please ensure that the NVIDIA device files exist.\n")
+        return 1
+    change(True)
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    change(False)
+    return 0
+
+
+if __name__ == "__main__":
+    # Blocked from the start, so that a stop during start-up is not lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    sys.exit(main())

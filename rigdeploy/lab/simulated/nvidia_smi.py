@@ -1,0 +1,543 @@
+#!/usr/bin/python3
+"""nvidia-smi of a rigdeploy twin: the real tool's output, from simulated cards. ``--version`` says so.
+
+Reads /run/rigdeploy-twin/gpus.json (what is soldered on the cards), the simulated /sys (what link they have now), and
+the version of the library that is installed. ``-q -x`` has the form of the real tool's report, to the byte.
+RIGDEPLOY_TWIN_ROOT puts another directory before every path, for tests.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import sys
+import time
+from typing import Any, Dict, List, Tuple
+
+ROOT = os.environ.get("RIGDEPLOY_TWIN_ROOT", "/")
+CUDA = {"570": "12.8", "580": "13.0"}
+GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}
+RESERVED_MIB = 316
+TAB = " " * 8
+
+Card = Dict[str, Any]
+Elements = List[Tuple[str, Any]]
+"""XML elements: a name with its text, or with the elements inside it."""
+
+NOT_LOADED = (
+    "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. "
+    "Make sure that the latest NVIDIA driver is installed and running.\n\n"
+)
+NO_LIBRARY = (
+    "NVIDIA-SMI couldn't find libnvidia-ml.so library in your system. Please make sure that the NVIDIA Display Driver "
+    "is properly installed and present in your system.\nPlease also try adding directory that contains "
+    "libnvidia-ml.so to your system PATH.\n"
+)
+LIMIT_REFUSED = (
+    "Provided power limit {0:.2f} W is not a valid power limit which should be between {1:.2f} W and {2:.2f} W for GPU "
+    "{3}\n"
+)
+RC_NO_LIBRARY, RC_NOT_LOADED, RC_NO_DEVICE, RC_MISMATCH, RC_USAGE = 12, 9, 6, 18, 2
+
+
+def path(*parts: str) -> str:
+    """A path below the root in use."""
+    return os.path.join(ROOT, *parts)
+
+
+def read(*parts: str) -> str | None:
+    """The text of a file, None when it cannot be read."""
+    try:
+        with open(path(*parts)) as stream:
+            return stream.read().strip()
+    except OSError:
+        return None
+
+
+def library_version() -> str | None:
+    """The version of the NVML library that is installed."""
+    found = glob.glob(path("usr/lib/*/libnvidia-ml.so.*"))
+    return found[0].rpartition(".so.")[2] if found else None
+
+
+def state() -> Card:
+    """What was set at run time: persistence mode, power limits."""
+    try:
+        found: Card = json.loads(read("run/rigdeploy-twin/state.json") or "{}")
+    except ValueError:
+        return {}
+    return found
+
+
+def save_state(**changes: Any) -> None:
+    """Change what is set at run time."""
+    target = path("run/rigdeploy-twin/state.json")
+    with open(target + ".new", "w") as stream:
+        json.dump(dict(state(), **changes), stream)
+    os.replace(target + ".new", target)
+
+
+def link(address: str) -> tuple[int, int]:
+    """The link that sysfs shows now, as (generation, width)."""
+    speed = read("sys/bus/pci/devices", address, "current_link_speed") or ""
+    width = read("sys/bus/pci/devices", address, "current_link_width") or "0"
+    return GENERATIONS.get(speed.split(" ")[0], 0), int(width)
+
+
+def cards() -> list[Card]:
+    """Every card, with the link and the power limit that it has now."""
+    with open(path("run/rigdeploy-twin/gpus.json")) as stream:
+        found: list[Card] = json.load(stream)
+    for card in found:
+        card["gen"], card["width"] = link(card["address"])
+        limits = state().get("power_limits", {})
+        # The driver starts every card at its default: what a build declares has to be set.
+        card["limit"] = limits.get(card["uuid"], card["power"]["default"])
+    return found
+
+
+def bus_id(card: Card) -> str:
+    """A PCI address as this tool writes it."""
+    domain, rest = card["address"].split(":", 1)
+    return "0000{0}:{1}".format(domain, rest).upper()
+
+
+# --- XML --------------------------------------------------------------------------------
+
+
+def not_available(*names: str) -> Elements:
+    """Elements without a value."""
+    return [(name, "N/A") for name in names]
+
+
+def ecc_counts(card: Card) -> Elements:
+    """ECC error counters."""
+    value = "0" if card["ecc"] else "N/A"
+    names = ("sram_correctable", "sram_uncorrectable", "dram_correctable", "dram_uncorrectable")
+    return [(kind, [(name, value) for name in names]) for kind in ("volatile", "aggregate")]
+
+
+def ecc_mode(card: Card) -> str:
+    """The ECC mode in words."""
+    return {None: "N/A", True: "Enabled", False: "Disabled"}[card["ecc"]]
+
+
+def brand(card: Card) -> str:
+    """The product line."""
+    names = {"GeForce": "GeForce", "RTX A": "NVIDIA RTX", "Tesla": "Tesla", "Quadro": "Quadro"}
+    return next((value for key, value in names.items() if key in card["name"]), "NVIDIA")
+
+
+def identity(card: Card, persistence: bool) -> Elements:
+    """What the card is."""
+    return [
+        ("product_name", card["name"]),
+        ("product_brand", brand(card)),
+        ("product_architecture", {"ada": "Ada Lovelace"}.get(card["architecture"], card["architecture"].capitalize())),
+        ("display_mode", "Disabled"),
+        ("display_active", "Disabled"),
+        ("persistence_mode", "Enabled" if persistence else "Disabled"),
+        ("mig_mode", not_available("current_mig", "pending_mig")),
+        ("mig_devices", "\nNone\n"),
+        ("accounting_mode", "Disabled"),
+        ("accounting_mode_buffer_size", "4000"),
+        ("driver_model", not_available("current_dm", "pending_dm")),
+        ("serial", "N/A"),
+        ("uuid", card["uuid"]),
+        ("minor_number", str(card["index"])),
+        ("vbios_version", "94.02.71.40.72"),
+        ("multigpu_board", "No"),
+        ("board_id", "0x" + card["address"].split(":")[1].lstrip("0") + "00"),
+        ("board_part_number", "N/A"),
+        ("gpu_part_number", card["pci_id"].partition(":")[2].upper() + "-300-A1"),
+        ("gpu_module_id", "1"),
+        (
+            "inforom_version",
+            [
+                ("img_version", "G001.0000.03.03"),
+                ("oem_object", "2.0"),
+                ("ecc_object", "N/A" if card["ecc"] is None else "6.16"),
+                ("pwr_object", "N/A"),
+            ],
+        ),
+        ("gpu_operation_mode", not_available("current_gom", "pending_gom")),
+        ("gsp_firmware_version", "N/A"),
+        ("gpu_virtualization_mode", [("virtualization_mode", "None"), ("host_vgpu_mode", "N/A")]),
+        ("ibmnpu", not_available("relaxed_ordering_mode")),
+    ]
+
+
+def pci(card: Card) -> Elements:
+    """Where the card sits, and its link."""
+    vendor, _, device = card["pci_id"].upper().partition(":")
+    best, host = card["link_max"], card["host_max"]
+    gen = [
+        ("max_link_gen", str(min(best["gen"], host["gen"]))),
+        ("current_link_gen", str(card["gen"])),
+        ("device_current_link_gen", str(card["gen"])),
+        ("max_device_link_gen", str(best["gen"])),
+        ("max_host_link_gen", str(host["gen"])),
+    ]
+    # The card's own width, whatever the slot is wired for: so does the real tool.
+    widths = [("max_link_width", "{0}x".format(best["width"])), ("current_link_width", "{0}x".format(card["width"]))]
+    domain, bus, rest = card["address"].upper().split(":")
+    return [
+        ("pci_bus", bus),
+        ("pci_device", rest.split(".")[0]),
+        ("pci_domain", domain),
+        ("pci_device_id", device + vendor),
+        ("pci_bus_id", bus_id(card)),
+        ("pci_sub_system_id", "147D10DE"),
+        ("pci_gpu_link_info", [("pcie_gen", gen), ("link_widths", widths)]),
+        ("pci_bridge_chip", not_available("bridge_chip_type", "bridge_chip_fw")),
+        ("replay_counter", "0"),
+        ("replay_rollover_counter", "0"),
+        ("tx_util", "0 KB/s"),
+        ("rx_util", "0 KB/s"),
+        *not_available("atomic_caps_inbound", "atomic_caps_outbound"),
+    ]
+
+
+def throttling(card: Card) -> Elements:
+    """What holds the clocks back."""
+    reasons = (
+        "gpu_idle", "applications_clocks_setting", "sw_power_cap", "hw_slowdown", "hw_thermal_slowdown",
+        "hw_power_brake_slowdown", "sync_boost", "sw_thermal_slowdown", "display_clocks_setting",
+    )  # fmt: skip
+    active = {"gpu_idle"} if card["idle"] else set()
+    return [("clocks_throttle_reason_" + name, "Active" if name in active else "Not Active") for name in reasons]
+
+
+def memory(card: Card) -> Elements:
+    """Frame buffer memory."""
+    used = 1
+    free = card["memory_mib"] - RESERVED_MIB - used
+    return [
+        ("total", "{0} MiB".format(card["memory_mib"])),
+        ("reserved", "{0} MiB".format(RESERVED_MIB)),
+        ("used", "{0} MiB".format(used)),
+        ("free", "{0} MiB".format(free)),
+    ]
+
+
+def usage() -> Elements:
+    """Compute mode and load."""
+    sessions = [("session_count", "0"), ("average_fps", "0"), ("average_latency", "0")]
+    return [
+        ("compute_mode", "Default"),
+        ("utilization", [(name + "_util", "0 %") for name in ("gpu", "memory", "encoder", "decoder")]),
+        ("encoder_stats", sessions),
+        ("fbc_stats", sessions),
+    ]
+
+
+def health(card: Card) -> Elements:
+    """ECC, retired pages, temperatures."""
+    retired = not_available("retired_count", "retired_pagelist")
+    return [
+        ("ecc_mode", [("current_ecc", ecc_mode(card)), ("pending_ecc", ecc_mode(card))]),
+        ("ecc_errors", ecc_counts(card)),
+        (
+            "retired_pages",
+            [
+                ("multiple_single_bit_retirement", retired),
+                ("double_bit_retirement", retired),
+                *not_available("pending_blacklist", "pending_retirement"),
+            ],
+        ),
+        ("remapped_rows", "N/A"),
+        (
+            "temperature",
+            [
+                ("gpu_temp", "37 C"),
+                ("gpu_temp_tlimit", "N/A"),
+                ("gpu_temp_max_threshold", "98 C"),
+                ("gpu_temp_slow_threshold", "95 C"),
+                ("gpu_temp_max_gpu_threshold", "93 C"),
+                ("gpu_target_temperature", "83 C"),
+                *not_available("memory_temp", "gpu_temp_max_mem_threshold"),
+            ],
+        ),
+        ("supported_gpu_target_temp", [("gpu_target_temp_min", "65 C"), ("gpu_target_temp_max", "91 C")]),
+    ]
+
+
+def power(card: Card) -> Elements:
+    """Power draw and limits."""
+    watts = "{0:.2f} W".format
+    return [
+        ("power_state", pstate(card)),
+        ("power_management", "Supported"),
+        ("power_draw", "27.23 W"),
+        ("power_limit", watts(card["limit"])),
+        ("default_power_limit", watts(card["power"]["default"])),
+        ("enforced_power_limit", watts(card["limit"])),
+        ("min_power_limit", watts(card["power"]["minimum"])),
+        ("max_power_limit", watts(card["power"]["maximum"])),
+    ]
+
+
+def pstate(card: Card) -> str:
+    """The performance state."""
+    return "P8" if card["idle"] else "P0"
+
+
+def clocks(card: Card) -> Elements:
+    """Clocks, and everything behind them in the report."""
+    graphics, mem = ("210 MHz", "405 MHz") if card["idle"] else ("1695 MHz", "9751 MHz")
+    none = not_available("graphics_clock", "mem_clock")
+    supported = []
+    for value, highest in ((9751, 2100), (405, 420)):
+        steps = [("supported_graphics_clock", "{0} MHz".format(mhz)) for mhz in range(highest, 195, -15)]
+        supported.append(("supported_mem_clock", [("value", "{0} MHz".format(value)), *steps]))
+    return [
+        (
+            "clocks",
+            [("graphics_clock", graphics), ("sm_clock", graphics), ("mem_clock", mem), ("video_clock", "555 MHz")],
+        ),
+        ("applications_clocks", none),
+        ("default_applications_clocks", none),
+        ("deferred_clocks", not_available("mem_clock")),
+        (
+            "max_clocks",
+            [
+                ("graphics_clock", "2100 MHz"),
+                ("sm_clock", "2100 MHz"),
+                ("mem_clock", "9751 MHz"),
+                ("video_clock", "1950 MHz"),
+            ],
+        ),
+        ("max_customer_boost_clocks", not_available("graphics_clock")),
+        ("clock_policy", not_available("auto_boost", "auto_boost_default")),
+        ("voltage", [("graphics_volt", "0.000 mV")]),
+        ("fabric", not_available("state", "status")),
+        ("supported_clocks", supported),
+        ("processes", []),
+        ("accounted_processes", []),
+    ]
+
+
+def gpu(card: Card, persistence: bool) -> Elements:
+    """The whole report of one card."""
+    bar1 = card["bar1_mib"]
+    return [
+        *identity(card, persistence),
+        ("pci", pci(card)),
+        ("fan_speed", "0 %"),
+        ("performance_state", pstate(card)),
+        ("clocks_throttle_reasons", throttling(card)),
+        ("fb_memory_usage", memory(card)),
+        (
+            "bar1_memory_usage",
+            [("total", "{0} MiB".format(bar1)), ("used", "2 MiB"), ("free", "{0} MiB".format(bar1 - 2))],
+        ),
+        *usage(),
+        *health(card),
+        ("power_readings", power(card)),
+        *clocks(card),
+    ]
+
+
+def render(name: str, value: Any, depth: int, lines: list[str], attributes: str = "") -> None:
+    """Write one element, and those in it."""
+    indent = TAB * depth
+    if isinstance(value, list):
+        lines.append("{0}<{1}{2}>".format(indent, name, attributes))
+        for child, content in value:
+            render(child, content, depth + 1, lines)
+        lines.append("{0}</{1}>".format(indent, name))
+    elif value.startswith("\n"):
+        lines += ["{0}<{1}>".format(indent, name), indent + TAB + value.strip(), "{0}</{1}>".format(indent, name)]
+    else:
+        lines.append("{0}<{1}>{2}</{1}>".format(indent, name, value))
+
+
+def xml(found: list[Card], version: str) -> str:
+    """The report of ``-q -x``."""
+    lines = [
+        '<?xml version="1.0" ?>',
+        '<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">',
+        "<nvidia_smi_log>",
+        TAB + "<timestamp>{0}</timestamp>".format(time.strftime("%a %b %e %H:%M:%S %Y")),
+        TAB + "<driver_version>{0}</driver_version>".format(version),
+        TAB + "<cuda_version>{0}</cuda_version>".format(CUDA.get(version.split(".", maxsplit=1)[0], "13.0")),
+        TAB + "<attached_gpus>{0}</attached_gpus>".format(len(found)),
+    ]
+    persistence = state().get("persistence", False)
+    for card in found:
+        render("gpu", gpu(card, persistence), 1, lines, ' id="{0}"'.format(bus_id(card)))
+        lines.append("")
+    return "\n".join([*lines, "</nvidia_smi_log>"]) + "\n"
+
+
+# --- the other forms --------------------------------------------------------------------------------
+
+
+def queried(card: Card, version: str) -> dict[str, tuple[Any, str]]:
+    """Every field that --query-gpu knows: name -> (value, unit)."""
+    return {
+        "index": (card["index"], ""),
+        "name": (card["name"], ""),
+        "uuid": (card["uuid"], ""),
+        "gpu_uuid": (card["uuid"], ""),
+        "pci.bus_id": (bus_id(card), ""),
+        "gpu_bus_id": (bus_id(card), ""),
+        "driver_version": (version, ""),
+        "persistence_mode": ("Enabled" if state().get("persistence") else "Disabled", ""),
+        "pstate": (pstate(card), ""),
+        "memory.total": (card["memory_mib"], " MiB"),
+        "memory.used": (1, " MiB"),
+        "memory.free": (card["memory_mib"] - RESERVED_MIB - 1, " MiB"),
+        "memory.reserved": (RESERVED_MIB, " MiB"),
+        "ecc.mode.current": ("[N/A]" if card["ecc"] is None else ecc_mode(card), ""),
+        "pcie.link.gen.current": (card["gen"], ""),
+        "pcie.link.gen.gpucurrent": (card["gen"], ""),
+        "pcie.link.gen.max": (min(card["link_max"]["gen"], card["host_max"]["gen"]), ""),
+        "pcie.link.gen.gpumax": (card["link_max"]["gen"], ""),
+        "pcie.link.gen.hostmax": (card["host_max"]["gen"], ""),
+        "pcie.link.width.current": (card["width"], ""),
+        "pcie.link.width.max": (card["link_max"]["width"], ""),
+        "power.limit": ("{0:.2f}".format(card["limit"]), " W"),
+        "power.default_limit": ("{0:.2f}".format(card["power"]["default"]), " W"),
+        "power.min_limit": ("{0:.2f}".format(card["power"]["minimum"]), " W"),
+        "power.max_limit": ("{0:.2f}".format(card["power"]["maximum"]), " W"),
+        "power.draw": ("27.23", " W"),
+        "temperature.gpu": (37, ""),
+        "utilization.gpu": (0, " %"),
+    }
+
+
+def query(found: list[Card], version: str, names: list[str], options: list[str]) -> int:
+    """What ``--query-gpu`` prints."""
+    known = [queried(card, version) for card in found]
+    for name in names:
+        if known and name not in known[0]:
+            sys.stdout.write('Field "{0}" is not a valid field to query.\n\n'.format(name))
+            return RC_USAGE
+    if "noheader" not in options:
+        units = [known[0][name][1] if known and "nounits" not in options else "" for name in names]
+        header = [name + (" [{0}]".format(units[at].strip()) if units[at] else "") for at, name in enumerate(names)]
+        print(", ".join(header))
+    for fields in known:
+        print(", ".join("{0}{1}".format(fields[n][0], "" if "nounits" in options else fields[n][1]) for n in names))
+    return 0
+
+
+def table(found: list[Card], version: str) -> int:
+    """A short overview; the real tool draws a larger one."""
+    print(
+        "NVIDIA-SMI {0}   Driver Version: {0}   CUDA Version: {1}".format(
+            version, CUDA.get(version.split(".", maxsplit=1)[0], "13.0")
+        )
+    )
+    for card in found:
+        text = "  {index}  {name}  {address}  {memory_mib} MiB  gen {gen} x{width}"
+        print(text.format(**card))
+    print("(simulated by rigdeploy's lab)")
+    return 0
+
+
+def set_limit(found: list[Card], watts: float) -> int:
+    """Set the power limit, within the card's range."""
+    limits = state().get("power_limits", {})
+    for card in found:
+        low, high = card["power"]["minimum"], card["power"]["maximum"]
+        if not low <= watts <= high:
+            sys.stdout.write(LIMIT_REFUSED.format(watts, low, high, bus_id(card)))
+            return RC_USAGE
+        text = "Power limit for GPU {0} was set to {1:.2f} W from {2:.2f} W."
+        print(text.format(bus_id(card), watts, card["limit"]))
+        limits[card["uuid"]] = watts
+    save_state(power_limits=limits)
+    return 0
+
+
+def set_persistence(found: list[Card], enabled: bool) -> int:
+    """Switch persistence mode."""
+    save_state(persistence=enabled)
+    for card in found:
+        print("{0} persistence mode for GPU {1}.".format("Enabled" if enabled else "Disabled", bus_id(card)))
+    return 0
+
+
+def parse(arguments: list[str]) -> dict[str, str]:
+    """Options as a dictionary: ``--query-gpu=a,b``, ``-i 0`` and ``-q`` alike."""
+    options, position = {}, 0
+    while position < len(arguments):
+        name, given, value = arguments[position].partition("=")
+        if not given and name in ("-i", "--id", "-pm", "-pl", "--persistence-mode", "--power-limit", "-d", "--display"):
+            position += 1
+            value = arguments[position] if position < len(arguments) else ""
+        options[name] = value
+        position += 1
+    return options
+
+
+def selected(found: list[Card], wanted: str | None) -> list[Card]:
+    """The cards that ``-i`` names by index, UUID or bus id."""
+    if not wanted:
+        return found
+    keys = {word.lower() for word in wanted.split(",")}
+    names = ("index", "uuid", "address")
+    return [card for card in found if keys & ({str(card[n]).lower() for n in names} | {bus_id(card).lower()})]
+
+
+def failure(version: str | None) -> tuple[str, int] | None:
+    """What keeps the tool from working: (message, exit code), or None."""
+    loaded = read("sys/module/nvidia/version")
+    if version is None:
+        return NO_LIBRARY, RC_NO_LIBRARY
+    if loaded is None:
+        return NOT_LOADED, RC_NOT_LOADED
+    if loaded != version:
+        short = ".".join(version.split(".")[:2])
+        text = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: {0}\n"
+        return text.format(short), RC_MISMATCH
+    if not cards():
+        return "No devices were found\n", RC_NO_DEVICE
+    return None
+
+
+def main(arguments: list[str]) -> int:
+    """Run the tool, and return its exit code."""
+    options, version = parse(arguments), library_version()
+    if "--version" in options:
+        print(
+            "NVIDIA-SMI version  : {0}\nsimulated by rigdeploy's lab: the cards of this machine do not exist".format(
+                version
+            )
+        )
+        return 0
+    problem = failure(version)
+    if problem or version is None:
+        text, code = problem or (NO_LIBRARY, RC_NO_LIBRARY)
+        sys.stdout.write(text)
+        return code
+    return answer(options, selected(cards(), options.get("-i") or options.get("--id")), version)
+
+
+def answer(options: dict[str, str], found: list[Card], version: str) -> int:
+    """Do what the options ask for, and return the exit code."""
+    fields = next((options[name] for name in ("--query-gpu", "--query-gpus") if name in options), None)
+    if fields is not None:
+        return query(found, version, re.split(r",\s*", fields), options.get("--format", "csv").split(","))
+    mode = options.get("-pm", options.get("--persistence-mode"))
+    if mode is not None:
+        return set_persistence(found, mode.upper() in ("1", "ENABLED"))
+    limit = options.get("-pl", options.get("--power-limit"))
+    if limit is not None:
+        return set_limit(found, float(limit))
+    if "-L" in options or "--list-gpus" in options:
+        for card in found:
+            print("GPU {0}: {1} (UUID: {2})".format(card["index"], card["name"], card["uuid"]))
+        return 0
+    if "-x" in options or "--xml-format" in options:
+        sys.stdout.write(xml(found, version))
+        return 0
+    return table(found, version)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
