@@ -82,7 +82,7 @@ def _row(card: Card, catalogue: Catalogue, findings: Sequence[Finding]) -> Row:
     return Row(
         slot=card.slot,
         model=_model(card, catalogue),
-        address=card.device.address if card.device else None,
+        address=card.address,
         declared=str(card.declared.link) if card.declared else "",
         measured=measured,
         memory_mib=card.reading.memory_mib if card.reading else None,

@@ -38,6 +38,11 @@ class Card:
     matched_by: str = ""
 
     @property
+    def address(self) -> str | None:
+        """The card's PCI address; None where there is no card."""
+        return self.device.address if self.device else None
+
+    @property
     def is_declared_model(self) -> bool | None:
         """Whether the card is of the declared model; None when its PCI id could not be read, or nothing is there."""
         if self.gpu is None or self.device is None or self.device.pci_id is None:

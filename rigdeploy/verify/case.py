@@ -57,8 +57,8 @@ class Case:
         """The slot in words that find it: name and board, and the address where the name is only our guess."""
         board = self.catalogue.boards.get(self.rig.build.board)
         name = f"{card.slot} of the {board.name}" if board else card.slot
-        guessed = card.matched_by == "assignment" and card.device is not None
-        return f"{name} (the node names no slots; the card at {card.device.address})" if guessed else name  # type: ignore[union-attr]
+        guessed = card.matched_by == "assignment"
+        return f"{name} (the node does not name this slot; the card at {card.address})" if guessed else name
 
     def note(self, card: Card) -> str:
         """What the catalogue says about this slot of the board, as a sentence; empty when it says nothing."""

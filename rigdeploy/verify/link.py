@@ -147,15 +147,14 @@ def _card_limited(place: str, limit: str) -> str:
 
 
 def _unreadable(case: Case, card: Card, field: str) -> str:
-    address = card.device.address if card.device else ""
-    why = case.observation.why_unread(f"pci[{address}].link.{field}") or "the node does not show the link"
+    why = case.observation.why_unread(f"pci[{card.address}].link.{field}") or "the node does not show the link"
     return f"{why}; if the card worked before, power the rig off and on"
 
 
 def _evidence(card: Card) -> dict[str, Any]:
     port = card.ports[0].address if card.ports else None
     return {
-        "address": card.device.address if card.device else None,
+        "address": card.address,
         "matched_by": card.matched_by,
         "width": card.width,
         "width_max": card.width_max,

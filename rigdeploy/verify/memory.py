@@ -131,9 +131,8 @@ def _without_driver(case: Case, declared: str) -> Iterator[Finding]:
 
 
 def _unknown(case: Case, card: Card, declared: str) -> Finding:
-    address = card.device.address if card.device else ""
     if card.reading and card.reading.mig:
         why = "the card is split by MIG, so the driver shows a part's memory"
     else:
-        why = case.observation.why_unread(f"gpus[{address}].memory_mib") or "nvidia-smi does not show the card"
+        why = case.observation.why_unread(f"gpus[{card.address}].memory_mib") or "nvidia-smi does not show the card"
     return Finding("memory.card", card.slot, Status.UNKNOWN, declared, "", "unreadable", why)

@@ -47,7 +47,6 @@ def _declared(card: Card) -> str:
 
 
 def _extra(case: Case, card: Card) -> Finding:
-    device = card.device
     return Finding(
         "gpu.model",
         card.slot,
@@ -56,7 +55,7 @@ def _extra(case: Case, card: Card) -> Finding:
         _name(case, card),
         "card-extra",
         f"declare the card in {card.slot}, or move it to the slot that it was declared in",
-        {"address": device.address if device else None},
+        {"address": card.address},
     )
 
 
@@ -81,7 +80,7 @@ def _missing(case: Case, card: Card) -> Finding:
 def _right_or_wrong(case: Case, card: Card) -> Finding:
     device = card.device
     evidence = {
-        "address": device.address if device else None,
+        "address": card.address,
         "pci_id": device.pci_id if device else None,
         "matched_by": card.matched_by,
     }

@@ -120,3 +120,9 @@ def test_a_verdict_is_the_same_twice(bench):
     node = bench()
     first = judge(node.rig, node.catalogue, node.observation())
     assert first == judge(node.rig, node.catalogue, node.observation())
+
+
+def test_what_is_unknown_does_not_hide_what_fails(declared):
+    node = declared()
+    node.document["driver"] |= {"nouveau": None, "version": "570.1"}
+    assert [line[0] for line in node.wrong()] == ["driver.nouveau", "driver.version"]
