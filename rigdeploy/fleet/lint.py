@@ -41,15 +41,14 @@ def remarks(rigs: dict[str, Rig], catalogue: Catalogue) -> list[Remark]:
     """Everything that is impossible, or probably not meant, about these rigs together and each alone."""
     found = list(_shared_addresses(rigs))
     for name, rig in rigs.items():
-        found += build_remarks(name, rig.build, catalogue)
+        found += build_remarks(rig.build, catalogue, ("rigs", name, "build"))
         found += _rig_remarks(rig, catalogue)
         found += stack_remarks(rig, catalogue)
     return found
 
 
-def build_remarks(rig: str, build: Build, catalogue: Catalogue) -> list[Remark]:
-    """What cannot be about one rig's build."""
-    at: Place = ("rigs", rig, "build")
+def build_remarks(build: Build, catalogue: Catalogue, at: Place = ()) -> list[Remark]:
+    """What cannot be about a build, which stands at a place."""
     board = catalogue.boards.get(build.board)
     found: list[Remark] = []
     if board is None:

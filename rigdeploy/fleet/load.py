@@ -117,10 +117,11 @@ def read_fleet(workspace: Workspace) -> Fleet:
         if rig is not None:
             rigs[name] = rig
         elif build is not None:
-            remarks += lint.build_remarks(name, build, catalogue)
+            remarks += lint.build_remarks(build, catalogue, ("rigs", name, "build"))
     fleet = Fleet(rigs, catalogue, workspace, source)
     remarks += lint.remarks(fleet.rigs, catalogue)
     problems = [*document.problems, *problems, *lint.located(remarks, source.locate)]
+    problems += _unused_builds(source, catalogue, workspace.inventory)
     return Fleet(rigs, catalogue, workspace, source, _sorted(problems))
 
 
@@ -205,6 +206,18 @@ def _build(
     assembly = Assembly(rig, document, source.fleet)
     source.assemblies[rig] = assembly
     return validate(Build, assembly.data(), assembly.locate)
+
+
+def _unused_builds(source: Source, catalogue: Catalogue, inventory: Path) -> list[Problem]:
+    """What cannot be about the owner's builds that no rig uses (yet)."""
+    used = {assembly.build.data["name"] for assembly in source.assemblies.values()}
+    problems = []
+    for path in sorted((inventory / "builds").glob("*.yml")):
+        if path.stem in used or path.stem not in catalogue.builds:
+            continue
+        if remarks := lint.build_remarks(catalogue.builds[path.stem], catalogue):
+            problems += lint.located(remarks, read_entry(path, path.stem, "name").locate)
+    return problems
 
 
 def _sorted(problems: list[Problem]) -> list[Problem]:

@@ -156,8 +156,8 @@ def _node(schema: dict[str, Any], place: Place, data: Any) -> dict[str, Any]:
 
 def _resolve(schema: dict[str, Any], node: dict[str, Any], data: Any) -> dict[str, Any]:
     mapping = node.get("discriminator", {}).get("mapping", {})
-    if isinstance(data, dict) and data.get("driver") in mapping:
-        node = {"$ref": mapping[data["driver"]]}
+    if isinstance(data, dict) and (driver := str(data.get("driver"))) in mapping:
+        node = {"$ref": mapping[driver]}
     for option in node.get("anyOf", []):
         if option.get("type") != "null":
             return _resolve(schema, option, data)

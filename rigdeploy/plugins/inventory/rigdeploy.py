@@ -38,6 +38,9 @@ notes:
 """
 
 
+_NO = ("", "0", "false", "f", "no", "n", "off")
+"""What the command line reads as no in RIGDEPLOY_LAB, too."""
+
 _OURS = re.compile(r"""^plugin:[ \t]+["']?rigdeploy["']?[ \t]*(#.*)?$""", re.MULTILINE)
 
 
@@ -61,7 +64,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible shi
         """Add every rig to the inventory."""
         super().parse(inventory, loader, path, cache)
         state = os.environ.get("RIGDEPLOY_STATE")
-        lab = os.environ.get("RIGDEPLOY_LAB", "") not in ("", "0")
+        lab = os.environ.get("RIGDEPLOY_LAB", "").lower() not in _NO
         try:
             workspace = Workspace.find(Path(path), Path(state) if state else None, lab=lab)
             if lab:

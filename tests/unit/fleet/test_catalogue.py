@@ -44,7 +44,7 @@ def test_the_six_builds_are_as_published() -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_shipped_build_is_possible(name: str) -> None:
-    assert lint.build_remarks("rig", CATALOGUE.builds[name], CATALOGUE) == []
+    assert lint.build_remarks(CATALOGUE.builds[name], CATALOGUE) == []
 
 
 def test_every_file_is_read() -> None:
@@ -101,6 +101,14 @@ def test_own_boards_and_gpus_beside_the_inventory(make_fleet: MakeFleet) -> None
 def test_an_own_build_goes_before_a_shipped_one(make_fleet: MakeFleet) -> None:
     fleet = load_fleet(make_fleet(files={"builds/pro-4x3090.yml": BUILD}))
     assert fleet.rigs["rig01"].build.vram_gib == 48
+
+
+def test_an_own_build_is_judged_before_a_rig_uses_it(make_fleet: MakeFleet) -> None:
+    text = BUILD.replace("vram_gib: 48", "vram_gib: 64")
+    with pytest.raises(DeclarationError) as caught:
+        load_fleet(make_fleet(files={"builds/next.yml": text}))
+    [problem] = caught.value.problems
+    assert (problem.file, problem.line, problem.path) == ("inventory/builds/next.yml", 10, "vram_gib")
 
 
 def test_a_broken_board_is_told_with_its_file(make_fleet: MakeFleet) -> None:

@@ -205,13 +205,14 @@ def test_all_mistakes_at_once(make_fleet: MakeFleet) -> None:
         + b"".join(b"%c: &%c [%s]\n" % (i, i, b",".join([b"*%c" % (i - 1)] * 8)) for i in range(ord("b"), ord("k"))),
         b"plugin: !!python/object/apply:os.system [id]\nrigs: {}\n",
         b"plugin: rigdeploy\nrigs:\n  rig01: {address: 2001-01-01, build: [x], power: null, override: 3}\n",
-        b"plugin: rigdeploy\nrigs: {rig01: {address: x, build: pro-4x3090, power: {driver: [a]}, override: {slots: 3}}}\n",
+        b"plugin: rigdeploy\nrigs: {rig01: {gpu_stack: {driver: []}}}\n",
+        b"plugin: rigdeploy\nrigs: {rig01: {build: pro-4x3090, power: {driver: [a]}, override: {slots: 3}}}\n",
         b"plugin: rigdeploy\nrigs:\n  rig01: {address: x, build: ../../etc/passwd, power: {driver: manual}}\n",
         b"a: " + b"9" * 10_000,
         b"<<: 3\nplugin: rigdeploy\nrigs: {}\n",
         b"x: " + b"y" * (5 << 20),
     ],
-    ids=range(26),
+    ids=range(27),
 )  # fmt: skip
 def test_no_file_ends_in_a_traceback(
     text: bytes, make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -44,6 +44,28 @@ def test_the_commented_rig_of_the_example_is_right(make_fleet: MakeFleet) -> Non
     assert all(problem.severity == "warning" for problem in fleet.problems)
 
 
+def test_the_design_s_declaration_is_accepted(make_fleet: MakeFleet) -> None:
+    text = """\
+plugin: rigdeploy
+rigs:
+  rig01:
+    address: 192.0.2.11
+    build: pro-4x3090
+    power: {driver: ipmi, address: 192.0.2.111, username: admin, password: {env: RIG01_BMC_PASSWORD}}
+    os: {image: debian-12}          # absent: the installed system is kept
+    gpu_stack: {driver: "580", modules: auto, cuda: "13.0", containers: docker}
+    serve: {engine: vllm, model: Qwen/Qwen3-32B-AWQ, context: 32768}
+"""
+    fleet = load_fleet(make_fleet(text))
+    assert {(problem.severity, problem.path) for problem in fleet.problems} == {
+        ("warning", "rigs.rig01.os"),
+        ("warning", "rigs.rig01.gpu_stack"),
+        ("warning", "rigs.rig01.gpu_stack.cuda"),
+        ("warning", "rigs.rig01.gpu_stack.containers"),
+        ("warning", "rigs.rig01.serve"),
+    }
+
+
 def test_override_is_merged_slot_by_slot(make_fleet: MakeFleet) -> None:
     text = (
         FLEET
