@@ -60,6 +60,12 @@ def holders(name: str) -> list[str]:
     return [other for other in loaded() if name in NEEDS.get(other, [])]
 
 
+def read_count(name: str) -> int:
+    """How many programs hold a module: nvidia-persistenced is one."""
+    with open(path("sys/module", name, "refcnt")) as stream:
+        return int(stream.read())
+
+
 def gpus() -> list[str]:
     """Directories of the NVIDIA GPUs on the PCI bus."""
     found = []
@@ -131,6 +137,8 @@ def remove(name: str) -> str | None:
     name = plain(name)
     if name not in loaded():
         return "FATAL: Module {0} is not currently loaded".format(name) if fields(name) is None else None
+    if read_count(name):
+        return "FATAL: Module {0} is in use.".format(name)
     if holders(name):
         return "FATAL: Module {0} is in use by: {1}.".format(name, " ".join(holders(name)))
     shutil.rmtree(path("sys/module", name))

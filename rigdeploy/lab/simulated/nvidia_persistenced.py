@@ -10,16 +10,19 @@ import subprocess
 import sys
 
 STATE = "/run/rigdeploy-twin/state.json"
+MODULE = "/sys/module/nvidia"
 
 
-def change(mode: bool) -> None:
-    """Switch the persistence mode of the cards."""
+def hold(holding: bool) -> None:
+    """Switch the cards' persistence mode, and count as a user of the module."""
     with open(STATE) as stream:
         state = json.load(stream)
-    state["persistence"] = mode
+    state["persistence"] = holding
     with open(STATE + ".new", "w") as stream:
         json.dump(state, stream)
     os.replace(STATE + ".new", STATE)
+    with open(os.path.join(MODULE, "refcnt"), "w") as stream:
+        stream.write("1\n" if holding else "0\n")
 
 
 def main() -> int:
@@ -27,14 +30,14 @@ def main() -> int:
     if "--version" in sys.argv or "-v" in sys.argv:
         print("nvidia-persistenced: simulated by rigdeploy's lab")
         return 0
-    if not os.path.isdir("/sys/module/nvidia"):
+    if not os.path.isdir(MODULE):
         subprocess.run(["nvidia-modprobe"], check=False)
-    if not os.path.isdir("/sys/module/nvidia"):
+    if not os.path.isdir(MODULE):
         sys.stderr.write("Failed to query NVIDIA devices. Please ensure that the NVIDIA device files exist.\n")
         return 1
-    change(True)
+    hold(True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    change(False)
+    hold(False)
     return 0
 
 

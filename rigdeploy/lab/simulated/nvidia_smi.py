@@ -12,6 +12,7 @@ import glob
 import json
 import os
 import re
+import signal
 import sys
 import time
 from typing import Any, Dict, List, Tuple
@@ -540,4 +541,5 @@ def answer(options: dict[str, str], found: list[Card], version: str) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as head may leave early
     sys.exit(main(sys.argv[1:]))
