@@ -11,10 +11,12 @@ from __future__ import annotations
 import hmac
 import logging
 import socket
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import pyipmi
 from pyipmi.errors import AuthenticationError, DecodingError
@@ -30,6 +32,9 @@ BMC = 0x20
 
 # At DEBUG pyipmi writes every datagram out: log-in messages hold hashes that can be searched for the password.
 logging.getLogger("pyipmi").setLevel(logging.WARNING)
+
+
+T = TypeVar("T")
 
 
 class _Keys(SessionKeys):  # type: ignore[misc]  # pyipmi carries no types
@@ -116,19 +121,22 @@ class Wire(RmcpPlus):  # type: ignore[misc]  # pyipmi carries no types
         return super()._set_session_privilege_level(level)
 
     def _receive_payload(self) -> tuple[int, bytes]:
-        # Inside a session a datagram that does not verify is a late or foreign one: not ours, so not an error.
-        # (Outside, the parent's handshake does the same.)
+        receive: Callable[[], tuple[int, bytes]] = super()._receive_payload
+        return self._skipping_strays(receive)
+
+    def _receive_ipmi_msg(self, ignore_sdu_length: bool = False) -> bytes:
+        receive: Callable[[], bytes] = partial(super()._receive_ipmi_msg, ignore_sdu_length)
+        return self._skipping_strays(receive)
+
+    def _skipping_strays(self, receive: Callable[[], T]) -> T:
+        """Receive; a datagram that does not verify or decode is a late or foreign one: not ours, so not an error."""
         deadline = time.monotonic() + self._answer_seconds
         while True:
             try:
-                payload: tuple[int, bytes] = super()._receive_payload()
-            except (AuthenticationError, DecodingError):
-                if self._keys is None:
-                    raise
+                return receive()
+            except (AuthenticationError, DecodingError, struct.error, IndexError) as error:
                 if time.monotonic() >= deadline:
-                    raise TimeoutError from None
-            else:
-                return payload
+                    raise TimeoutError from error
 
 
 def connect(

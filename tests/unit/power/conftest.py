@@ -43,23 +43,23 @@ mc_enable 0x20
 """
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((ADDRESS, 0))
+def free_port(address: str = ADDRESS) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((address, 0))
         return probe.getsockname()[1]
 
 
 class Bmc:
     """One ipmi_sim and the files of the rig behind it (see chassis.sh)."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, address: str = ADDRESS) -> None:
         self.directory = directory
-        self.port = free_port()
+        self.port = free_port(address)
         self.write("power", 0)
         (directory / "log").touch()
         program = Path(__file__).with_name("chassis.sh")
         (directory / "lan.conf").write_text(
-            LAN.format(address=ADDRESS, port=self.port, program=program, directory=directory, password=PASSWORD)
+            LAN.format(address=address, port=self.port, program=program, directory=directory, password=PASSWORD)
         )
         (directory / "emu").write_text(EMU)
         (directory / "password").write_text(PASSWORD)
@@ -73,7 +73,7 @@ class Bmc:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + 10
-        while f":{self.port:04X} " not in Path("/proc/net/udp").read_text():
+        while not any(f":{self.port:04X} " in Path(f"/proc/net/{table}").read_text() for table in ("udp", "udp6")):
             assert self.process.poll() is None, "ipmi_sim ended"
             assert time.monotonic() < deadline, "ipmi_sim does not listen"
             time.sleep(0.02)
@@ -112,7 +112,8 @@ class Relay:
 
     def __init__(self, target: int, loss: float, seed: int) -> None:
         self._coin = random.Random(seed)
-        self._loss = loss
+        self.loss = loss
+        self.stray: bytes | None = None  # sent to the client before each answer
         self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._front.bind((ADDRESS, 0))
         self.port = self._front.getsockname()[1]
@@ -136,10 +137,12 @@ class Relay:
                     self._pass(self._front, ready.recv(4096), back[ready])
 
     def _pass(self, sock: socket.socket, data: bytes, to: Any) -> None:
-        if self._coin.random() < self._loss:
+        if self._coin.random() < self.loss:
             self.lost += 1
-        else:
-            sock.sendto(data, to)
+            return
+        if self.stray is not None and sock is self._front:
+            sock.sendto(self.stray, to)
+        sock.sendto(data, to)
 
     def close(self) -> None:
         self._stop.set()
@@ -149,15 +152,27 @@ class Relay:
 
 
 @pytest.fixture
-def bmc(tmp_path: Path) -> Iterator[Bmc]:
+def start_bmc(tmp_path: Path) -> Iterator[Callable[..., Bmc]]:
+    """Start a BMC, on any address of this machine; all are stopped at the end."""
     for tool in ("ipmi_sim", "ipmitool"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed (Debian: openipmi, ipmitool)")
-    directory = tmp_path / "bmc"
-    directory.mkdir()
-    simulator = Bmc(directory)
-    yield simulator
-    simulator.stop()
+    started = []
+
+    def start(address: str = ADDRESS) -> Bmc:
+        directory = tmp_path / f"bmc{len(started)}"
+        directory.mkdir()
+        started.append(Bmc(directory, address))
+        return started[-1]
+
+    yield start
+    for simulator in started:
+        simulator.stop()
+
+
+@pytest.fixture
+def bmc(start_bmc: Callable[..., Bmc]) -> Bmc:
+    return start_bmc()
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import socket
 import threading
 import time
 import traceback
+from contextlib import closing
 
 import pytest
+from pyipmi.interfaces.rmcpplus import CIPHER_SUITES, SessionKeys
 
 from rigdeploy.errors import (
     PowerAuthenticationError,
@@ -54,6 +56,54 @@ def test_operator_may_switch_when_declared_so(bmc, connect, fast_clock):
     driver = connect(bmc.port, username="oper", privilege="operator")
     assert policy.ensure(driver, PowerState.ON, 60, clock=fast_clock)
     assert bmc.is_on
+
+
+def test_a_bmc_may_have_an_ipv6_address(start_bmc, connect):
+    try:
+        bmc = start_bmc("::1")
+    except OSError as error:
+        pytest.skip(f"no IPv6 on this machine: {error}")
+    assert connect(bmc.port, address="::1").state() is PowerState.OFF
+
+
+def test_log_ins_that_fail_half_way_leave_no_session_behind(bmc, connect, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            rmcp.Wire, "_set_session_privilege_level", lambda *_: rmcp.pyipmi.utils.check_completion_code(0x81)
+        )
+        for _ in range(80):  # more than the simulator has slots for
+            refused = pytest.raises(PowerAuthenticationError, match="log in as administrator")
+            with closing(connect(bmc.port, cipher=3)) as driver, refused:
+                driver.state()
+    assert connect(bmc.port).state() is PowerState.OFF
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        b"",
+        b"\x06\x00\xff",
+        b"\x06\x00\xff\x07",
+        b"\x06\x00\xff\x06\x00\x00\x11\xbe\x40\x00\x00\x00",
+        b"\x06\x00\xff\x07\x06\x00" + bytes(10),
+        b"\x06\x00\xff\x07\x06\xc0" + bytes(50),
+    ],
+)
+def test_stray_datagrams_are_dropped(bmc, lossy, connect, stray):
+    lossy.loss, lossy.stray = 0, stray
+    driver = connect(lossy.port)
+    assert driver.state() is PowerState.OFF
+    driver.on()
+    assert bmc.is_on
+
+
+def test_suite_17_keys_come_from_20_octets_and_suite_3_keys_stay():
+    sik = bytes(range(32))
+    seventeen, three = CIPHER_SUITES[17], CIPHER_SUITES[3]
+    # hmac_sha256(00..1f, 20 octets of 01) and of 02, computed by openssl dgst -mac HMAC
+    assert rmcp._Keys(seventeen, sik).k1.hex().startswith("8f34f198a044babe")
+    assert rmcp._Keys(seventeen, sik).k2.hex().startswith("4711da70e361cc48")
+    assert vars(rmcp._Keys(three, sik)) == vars(SessionKeys(three, sik))
 
 
 def test_swallowed_request_is_made_again(bmc, connect, fast_clock):
