@@ -22,7 +22,7 @@ SCHEMA = 1
 @workspace_options
 @json_option
 def command(workspace: Workspace, *, as_json: bool) -> int:
-    r"""Check the declaration, without touching any rig.
+    """Check the declaration, without touching any rig.
 
     Every mistake is told at once, with file and line: unknown keys, wrong values, and what cannot be (a link that the
     slot or the card cannot do, totals that are no sum, a power supply that is too small, …).

@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path())
 def command(directory: Path) -> None:
-    r"""Start a fleet: an example declaration to make your own, in DIRECTORY (default: here).
+    """Start a fleet: an example declaration to make your own, in DIRECTORY (default: here).
 
     Nothing that is there already is overwritten.
 

@@ -36,7 +36,7 @@ def fleet_options(function: F) -> F:
 
 @click.group()
 def command() -> None:
-    r"""Virtual twins of the declared fleet, with faults to order.
+    """Virtual twins of the declared fleet, with faults to order.
 
     \b
     Twins boot a real Debian behind a real IPMI wire; their cards are simulated. Needs root.
@@ -52,7 +52,7 @@ def command() -> None:
 @fleet_options
 @json_option
 def up(workspace: Workspace, rigs: tuple[str, ...], as_json: bool) -> None:
-    r"""Build twins, powered off; what is there already stays as it is.
+    """Build twins, powered off; what is there already stays as it is.
 
     \b
     Example: rigdeploy lab up rig01 'gpu-*'
@@ -70,7 +70,7 @@ def up(workspace: Workspace, rigs: tuple[str, ...], as_json: bool) -> None:
 @fleet_options
 @json_option
 def down(workspace: Workspace, as_json: bool) -> None:
-    r"""Remove the lab: its processes, networks, disks and state.
+    """Remove the lab: its processes, networks, disks and state.
 
     \b
     Example: rigdeploy lab down
@@ -88,7 +88,7 @@ def down(workspace: Workspace, as_json: bool) -> None:
 @fleet_options
 @json_option
 def status(workspace: Workspace, as_json: bool) -> None:
-    r"""Show the twins: power, addresses, faults.
+    """Show the twins: power, addresses, faults.
 
     \b
     Example: rigdeploy lab status --json
@@ -138,7 +138,7 @@ def status(workspace: Workspace, as_json: bool) -> None:
 @fleet_options
 @json_option
 def fault(workspace: Workspace, rig: str, slot: str | None, as_json: bool, **options: Any) -> None:
-    r"""Break a twin, or mend it; a running node feels it at once.
+    """Break a twin, or mend it; a running node feels it at once.
 
     \b
     Examples:

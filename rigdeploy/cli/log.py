@@ -24,7 +24,7 @@ SCHEMA = 1
 @click.option("--rig", help="Show this rig alone.")
 @click.option("--no-output", is_flag=True, help="Leave out what Ansible said.")
 def command(workspace: Workspace, run: str | None, *, as_json: bool, rig: str | None, no_output: bool) -> None:
-    r"""Show what a run did: phases, times, failures, and what Ansible said.
+    """Show what a run did: phases, times, failures, and what Ansible said.
 
     \b
     Without RUN it is the last one; the beginning of a run's name is enough.

@@ -51,7 +51,7 @@ class LazyCommands(click.Group):
 @click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="rigdeploy", message="%(prog)s %(version)s")
 def commands() -> None:
-    r"""Bring GPU rigs online, and tell the truth about them.
+    """Bring GPU rigs online, and tell the truth about them.
 
     \b
     One file declares the rigs; the same file drives power, installation and verification.

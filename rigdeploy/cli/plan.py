@@ -15,7 +15,7 @@ from rigdeploy.workspace import Workspace
 @json_option
 @click.option("--details", is_flag=True, help="Show every phase, also of rigs that are right.")
 def command(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool, details: bool) -> int:
-    r"""Show what 'up' would do to each rig, and why; changes nothing.
+    """Show what 'up' would do to each rig, and why; changes nothing.
 
     \b
     Each rig is looked at once, over ssh; one that does not answer is asked for by its power driver.

@@ -48,7 +48,7 @@ Action = Callable[[Driver, "Rig", Say, Clock], bool]
 
 @click.group()
 def command() -> None:
-    r"""Switch rigs on and off, and see whether they are.
+    """Switch rigs on and off, and see whether they are.
 
     A change is read back: what is reported is what was seen, not what was asked for. Rigs are handled at the
     same time; each result is shown as it comes. Ends with 0, or with 5 when any rig failed.
@@ -65,7 +65,7 @@ def command() -> None:
 @rig_arguments
 @json_option
 def status(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int:
-    r"""Show whether rigs are on.
+    """Show whether rigs are on.
 
     A rig without a BMC is 'on' when its ssh port answers, and 'unknown' otherwise.
 
@@ -82,7 +82,7 @@ def status(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int
 @rig_arguments
 @json_option
 def on(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int:
-    r"""Switch rigs on, and wait until they are.
+    """Switch rigs on, and wait until they are.
 
     \b
     Example:
@@ -99,7 +99,7 @@ def on(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int:
 @yes_option
 @json_option
 def off(workspace: Workspace, rigs: tuple[str, ...], *, soft: bool, yes: bool, as_json: bool) -> int:
-    r"""Switch rigs off, and wait until they are.
+    """Switch rigs off, and wait until they are.
 
     The power is cut at once unless --soft is given.
 
@@ -119,7 +119,7 @@ def off(workspace: Workspace, rigs: tuple[str, ...], *, soft: bool, yes: bool, a
 @yes_option
 @json_option
 def cycle(workspace: Workspace, rigs: tuple[str, ...], *, soft: bool, yes: bool, as_json: bool) -> int:
-    r"""Switch rigs off and on again; one that is off is switched on.
+    """Switch rigs off and on again; one that is off is switched on.
 
     \b
     Example:

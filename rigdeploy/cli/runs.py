@@ -18,7 +18,7 @@ SCHEMA = 1
 @json_option
 @click.option("-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="How many, newest first.")
 def command(workspace: Workspace, *, as_json: bool, number: int) -> None:
-    r"""List past runs, newest first.
+    """List past runs, newest first.
 
     \b
     Outcomes: done, failed, interrupted, declined, died (killed, or the machine went down), running.

@@ -10,7 +10,7 @@ from rigdeploy.cli.common import echo_json
 @click.command()
 @click.argument("what", type=click.Choice(["fleet", "build", "board", "gpu"]))
 def command(what: str) -> None:
-    r"""Print the JSON Schema of a file: fleet.yml, or one in builds/, boards/ or gpus/.
+    """Print the JSON Schema of a file: fleet.yml, or one in builds/, boards/ or gpus/.
 
     An editor with the YAML language server then completes and checks as you type.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @workspace_options
 @json_option
 def command(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int:
-    r"""Show each rig: power, system, what is applied, last verdict.
+    """Show each rig: power, system, what is applied, last verdict.
 
     \b
     Roles are applied, outdated (the declaration changed since), drifted (the node changed since) or absent.

@@ -39,7 +39,7 @@ def command(
     strict: bool,
     forks: int,
 ) -> int:
-    r"""Bring rigs from wherever they are to verified.
+    """Bring rigs from wherever they are to verified.
 
     \b
     1. look at every rig, and show what will be done to it, and why

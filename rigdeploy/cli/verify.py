@@ -45,7 +45,7 @@ def command(
       rigdeploy verify                      the whole fleet
       rigdeploy verify rig01 --json         one rig, for a program
       rigdeploy verify --observation node.json --build pro-4x3090
-    """  # noqa: D301 - \b is click's mark for lines that stay as they are; a raw text would print it
+    """
     from rigdeploy.fleet.load import load_fleet
     from rigdeploy.report.result import results_exit_code
 
