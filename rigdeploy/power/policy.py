@@ -158,7 +158,7 @@ class _Change:
         raise PowerTimeoutError(
             f"{self._driver.label}: asked {asked} times to switch {self._want}, and it did not within "
             f"{self._timeout:.0f} s",
-            "look at the BMC's own page and at the board itself; a slow board needs a larger power.timeout_seconds",
+            "look at the board itself, and at its BMC's page where it has one; power.timeout_seconds may be too short",
         )
 
     def attempt(self, patience: float, *, if_lost: float) -> bool:
