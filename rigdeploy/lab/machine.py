@@ -83,6 +83,8 @@ def _furnish(twin: Twin, upper: Path) -> None:
 def _boot(twin: Twin, root: Path, vm: Path) -> int:
     """Boot once, keep growing counters growing, and return nspawn's exit status."""
     command = [
+        # Started in the node's network as well: /sys shows the network of whoever mounts it.
+        "nsenter", f"--net=/run/netns/{twin.netns}",
         "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no", "--console=pipe",
         f"--directory={root}", f"--machine={twin.name}", f"--network-namespace-path=/run/netns/{twin.netns}",
         "--resolv-conf=off", "--timezone=off",

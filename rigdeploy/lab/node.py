@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -39,6 +38,7 @@ def declare(twin: Twin, build: Build, board: Board, gpus: Mapping[str, Gpu], pow
         "gpus": {name: gpu.model_dump(mode="json") for name, gpu in gpus.items() if name in used},
     }
     twin.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_host_keys(twin)
     write_atomically(twin.directory / "rig.json", json.dumps(record, indent=2) + "\n")
 
 
@@ -171,19 +171,37 @@ def order(twin: Twin) -> None:
 
 
 def authorise(twin: Twin, upper: Path) -> None:
-    """Put the lab's key and the twin's own identity on its disk (``upper``: what lies over the shared root)."""
+    """Put the lab's key and the twin's own identity on its disk (``upper``: what lies over the shared root).
+
+    The identity is the twin's and outlives a disk: to its fleet a twin with a new disk is the same rig.
+    """
     ssh = upper / "root/.ssh"
     ssh.mkdir(mode=0o700, parents=True, exist_ok=True)
     (upper / "root").chmod(0o700)
-    keys = ssh / "authorized_keys"
-    public = twin.lab.private_key.with_suffix(".pub").read_text()
-    if not keys.exists():
-        keys.write_text(public)
-        keys.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    authorised = ssh / "authorized_keys"
+    if not authorised.exists():
+        authorised.write_text(twin.lab.private_key.with_suffix(".pub").read_text())
+        authorised.chmod(0o600)
     machine_id = upper / "etc/machine-id"
     if not machine_id.exists():
         machine_id.parent.mkdir(exist_ok=True)
         machine_id.write_text(secrets.token_hex(16) + "\n")
+
+    keys = upper / "etc/ssh"
+    if not any(keys.glob("ssh_host_*")):
+        shutil.copytree(twin.directory / "identity/etc/ssh", keys, dirs_exist_ok=True)
+
+
+def _make_host_keys(twin: Twin) -> None:
+    """Host keys of every type, once in a twin's life."""
+    identity = twin.directory / "identity"
+    if identity.is_dir():
+        return
+    part = identity.with_name("identity.part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "etc/ssh").mkdir(parents=True)
+    processes.run(["ssh-keygen", "-q", "-A", "-f", part])
+    part.rename(identity)
 
 
 def _leader(twin: Twin) -> int | None:

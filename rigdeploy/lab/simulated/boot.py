@@ -10,11 +10,13 @@ from __future__ import annotations
 import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import Any
 
 HARDWARE = "/run/rigdeploy-twin"
+FIRST_KEYS = "/etc/ssh/rigdeploy-twin-first-keys"
 BALLAST = "/var/lib/rigdeploy-twin.ballast"
 CONFIGURED = ("/etc/modules-load.d/*.conf", "/usr/lib/modules-load.d/*.conf", "/run/modules-load.d/*.conf")
 
@@ -64,9 +66,8 @@ def take_nouveau(wanted: bool) -> None:
 
 def apply_faults(orders: dict[str, Any]) -> None:
     """Do what the lab ordered for this system."""
+    change_host_keys(orders["host_key"])
     fill_disk(orders["disk_full"])
-    if orders["host_key"]:
-        change_host_keys(orders["host_key"])
 
 
 def fill_disk(full: bool) -> None:
@@ -89,24 +90,34 @@ def fill_disk(full: bool) -> None:
 
 
 def change_host_keys(order: str) -> None:
-    """New host keys, once for each order."""
-    done = "/etc/ssh/.rigdeploy-twin-host-key"
-    if os.path.exists(done):
-        with open(done) as stream:
-            if stream.read() == order:
-                return
-    make_host_keys()
-    with open(done, "w") as stream:
-        stream.write(order)
-    if subprocess.run(["systemctl", "is-active", "--quiet", "ssh"], check=False).returncode == 0:
-        subprocess.run(["systemctl", "restart", "ssh"], check=False)
+    """New host keys, once for each order; the first ones again when the order is withdrawn."""
+    done = read(os.path.join(FIRST_KEYS, "order")) or ""
+    if order == done:
+        return
+    if not order:
+        for path in glob.glob(os.path.join(FIRST_KEYS, "ssh_host_*")):
+            shutil.copy2(path, "/etc/ssh")
+        shutil.rmtree(FIRST_KEYS)
+    else:
+        if not done:
+            os.makedirs(FIRST_KEYS, mode=0o700)
+            for path in glob.glob("/etc/ssh/ssh_host_*"):
+                shutil.copy2(path, FIRST_KEYS)
+        for path in glob.glob("/etc/ssh/ssh_host_*"):
+            os.unlink(path)
+        subprocess.run(["ssh-keygen", "-q", "-A"], check=True)
+        with open(os.path.join(FIRST_KEYS, "order"), "w") as stream:
+            stream.write(order)
+    subprocess.run(["systemctl", "try-restart", "--no-block", "ssh"], check=False)
 
 
-def make_host_keys() -> None:
-    """New SSH host keys, of every type."""
-    for path in glob.glob("/etc/ssh/ssh_host_*"):
-        os.unlink(path)
-    subprocess.run(["ssh-keygen", "-q", "-A"], check=True)
+def read(path: str) -> str | None:
+    """The text of a file, None when there is none."""
+    try:
+        with open(path) as stream:
+            return stream.read()
+    except OSError:
+        return None
 
 
 def main() -> None:
@@ -117,8 +128,6 @@ def main() -> None:
         take_nouveau(orders["nouveau"])
     else:
         mount_hardware()
-        if not glob.glob("/etc/ssh/ssh_host_*_key"):
-            make_host_keys()
         load_modules(orders["nouveau"])
     apply_faults(orders)
 
