@@ -43,6 +43,14 @@ class Workspace:
         base_state = (state or directory.parent / ".rigdeploy").absolute()
         return cls(directory, base_state, lab)
 
+    @classmethod
+    def from_environment(cls, inventory: Path) -> Workspace:
+        """The workspace of an inventory that Ansible was given: environment variables stand for the options."""
+        state = os.environ.get("RIGDEPLOY_STATE")
+        # The words that click takes for no, so that one variable means the same to both.
+        lab = os.environ.get("RIGDEPLOY_LAB", "").lower() not in ("", "0", "f", "false", "n", "no", "off")
+        return cls.find(inventory, Path(state) if state else None, lab=lab)
+
     @property
     def fleet_file(self) -> Path:
         """The declaration of the rigs."""

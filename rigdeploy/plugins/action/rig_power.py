@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
-from pathlib import Path
 from typing import Any, Literal
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from rigdeploy.errors import RigdeployError
-from rigdeploy.fleet.load import load_fleet
+from rigdeploy.fleet.host import host_rig
 from rigdeploy.fleet.models import Rig
 from rigdeploy.power import policy
 from rigdeploy.power.base import PowerState
@@ -25,20 +23,6 @@ ARGUMENTS = {
     "state": {"type": "str", "choices": ["on", "off", "cycled"], "default": "on"},
     "soft": {"type": "bool", "default": False},
 }
-
-
-def workspace_of(inventory_directory: str | None) -> Workspace:
-    """The fleet whose inventory Ansible was given; state and lab come from the environment, as for the inventory."""
-    if not inventory_directory:
-        raise AnsibleActionFail("rig_power needs a rig that a fleet.yml declares")
-    state = os.environ.get("RIGDEPLOY_STATE")
-    lab = os.environ.get("RIGDEPLOY_LAB", "") not in ("", "0")
-    workspace = Workspace.find(Path(inventory_directory), Path(state) if state else None, lab=lab)
-    if lab:
-        from rigdeploy.lab import enter
-
-        enter(workspace)
-    return workspace
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -55,14 +39,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         """Read, change where needed, read back; returns the power before and after."""
         _, arguments = self.validate_argument_spec(ARGUMENTS)
         result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        name = str(variables["inventory_hostname"])
         try:
-            workspace = workspace_of(variables.get("inventory_dir"))
-            fleet = load_fleet(workspace)
-            if name not in fleet.rigs:
-                raise AnsibleActionFail(f"{name} is not declared in {workspace.fleet_file}")
-            return result | self._switch(fleet.rigs[name], workspace, arguments["state"], soft=arguments["soft"])
+            fleet, rig = host_rig(task_vars or {})
+            return result | self._switch(rig, fleet.workspace, arguments["state"], soft=arguments["soft"])
         except RigdeployError as error:
             raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
 

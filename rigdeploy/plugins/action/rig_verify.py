@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from rigdeploy.errors import EXIT_FAIL, RigdeployError
-from rigdeploy.fleet.load import load_fleet
+from rigdeploy.fleet.host import host_rig
 from rigdeploy.node.observation import Observation
 from rigdeploy.verify.findings import Finding, Status, exit_code, worst
 from rigdeploy.verify.rules import judge
-from rigdeploy.workspace import Workspace
 
 
 def describe(finding: Finding) -> str:
@@ -23,23 +20,6 @@ def describe(finding: Finding) -> str:
     if finding.declared or finding.observed:
         line += f": declared {finding.declared or 'nothing'}, found {finding.observed or 'nothing'}"
     return "; ".join(part for part in (line, finding.cause, finding.remedy) if part)
-
-
-def workspace_of(inventory_directory: str | None) -> Workspace:
-    """The fleet whose inventory Ansible was given; state and lab come from the environment, as for the inventory."""
-    if not inventory_directory:
-        raise AnsibleActionFail("rig_verify needs a rig that a fleet.yml declares")
-    state = os.environ.get("RIGDEPLOY_STATE")
-    lab = os.environ.get("RIGDEPLOY_LAB", "") not in ("", "0")
-    return Workspace.find(Path(inventory_directory), Path(state) if state else None, lab=lab)
-
-
-def judge_rig(workspace: Workspace, name: str, document: Any) -> list[Finding]:
-    """The findings for one declared rig; RigdeployError when it is not declared or the document is none."""
-    fleet = load_fleet(workspace)
-    if name not in fleet.rigs:
-        raise AnsibleActionFail(f"{name} is not declared in {workspace.fleet_file}")
-    return judge(fleet.rigs[name], fleet.catalogue, Observation.parse(document))
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -57,11 +37,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             {"observation": {"type": "dict", "required": True}, "strict": {"type": "bool", "default": False}}
         )
         result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        name = str(variables["inventory_hostname"])
         try:
-            workspace = workspace_of(variables.get("inventory_dir"))
-            findings = judge_rig(workspace, name, arguments["observation"])
+            fleet, rig = host_rig(task_vars or {})
+            findings = judge(rig, fleet.catalogue, Observation.parse(arguments["observation"]))
         except RigdeployError as error:
             raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
         return result | summarise(findings, strict=arguments["strict"])

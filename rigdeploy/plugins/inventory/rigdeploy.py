@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,6 @@ notes:
 """
 
 
-_NO = ("", "0", "false", "f", "no", "n", "off")
-"""What the command line reads as no in RIGDEPLOY_LAB, too."""
-
 _OURS = re.compile(r"""^plugin:[ \t]+["']?rigdeploy["']?[ \t]*(#.*)?$""", re.MULTILINE)
 
 
@@ -63,11 +59,9 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible shi
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Add every rig to the inventory."""
         super().parse(inventory, loader, path, cache)
-        state = os.environ.get("RIGDEPLOY_STATE")
-        lab = os.environ.get("RIGDEPLOY_LAB", "").lower() not in _NO
         try:
-            workspace = Workspace.find(Path(path), Path(state) if state else None, lab=lab)
-            if lab:
+            workspace = Workspace.from_environment(Path(path))
+            if workspace.lab:
                 from rigdeploy.lab import enter
 
                 enter(workspace)

@@ -1,0 +1,26 @@
+"""The declared rig behind an Ansible host, for action plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rigdeploy.errors import UsageError
+from rigdeploy.fleet.load import Fleet, load_fleet
+from rigdeploy.fleet.models import Rig
+from rigdeploy.workspace import Workspace
+
+
+def host_rig(variables: Mapping[str, Any]) -> tuple[Fleet, Rig]:
+    """The fleet and the rig of the host with these task variables; UsageError when no ``fleet.yml`` declares it.
+
+    In the lab the process is in the lab's network already: the inventory plugin entered it before the play began.
+    """
+    name, directory = variables.get("inventory_hostname"), variables.get("inventory_dir")
+    if not directory:
+        raise UsageError(f"{name} comes from no inventory directory", "it has to be a rig that a fleet.yml declares")
+    fleet = load_fleet(Workspace.from_environment(Path(directory)))
+    if name not in fleet.rigs:
+        raise UsageError(f"{name} is not declared in {fleet.workspace.fleet_file}")
+    return fleet, fleet.rigs[name]
