@@ -16,7 +16,8 @@ def render_plan(plan: Plan, *, details: bool = False) -> list[str]:
 
 def _node(node: NodePlan, *, details: bool) -> Iterator[str]:
     if node.blocked is not None:
-        yield f"{node.rig}: cannot be worked on: {node.blocked.message}"
+        message = node.blocked.message.removeprefix(f"{node.rig}: ")
+        yield f"{node.rig}: cannot be worked on: {message}"
         if node.blocked.remedy:
             yield f"  {node.blocked.remedy}"
         return

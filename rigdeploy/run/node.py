@@ -84,3 +84,8 @@ class Report:
     def changed(self) -> bool:
         """Whether anything was done to any rig."""
         return any(node.changed for node in self.nodes)
+
+
+def own_words(node: Node, error: RigdeployError) -> str:
+    """An error's message for a line that names the rig already."""
+    return error.message.removeprefix(f"{node.name}: ")

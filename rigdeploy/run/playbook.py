@@ -7,7 +7,7 @@
   ``command``, which repeats it, is removed.
 - Ansible dies with us: ``setpriv --pdeathsig`` makes the kernel interrupt it when the thread that started it
   ends, and that thread lives until Ansible has ended.
-- It is stopped by SIGINT, which ends its workers as well; killing its process group leaves some behind.
+- It is stopped by SIGINT, which ends its workers as well; killing its process group leaves many behind.
 - The verdict comes from the events, since Ansible's exit status 4 stands for two different things.
 """
 
@@ -27,16 +27,20 @@ from typing import Any
 from rigdeploy.errors import PhaseError
 from rigdeploy.run.environment import ansible_environment, ansible_tool
 from rigdeploy.run.events import Event, slim
+from rigdeploy.run.leftovers import MARK, kill_left_behind
 from rigdeploy.workspace import Workspace
 
 GRACE = 20.0
 """Seconds that an interrupted Ansible has to end before its process group is killed."""
 
+REMINDER = 2.0
+"""Seconds after which an Ansible that goes on is interrupted again."""
+
 _RUNNERS_OWN = (
     "ANSIBLE_CALLBACK_PLUGINS",
     "ANSIBLE_STDOUT_CALLBACK",
     "ANSIBLE_RETRY_FILES_ENABLED",
-    "AWX_ISOLATED_DATA_DIR",
+    MARK,
     "RUNNER_OMIT_EVENTS",
     "RUNNER_ONLY_FAILED_EVENTS",
 )
@@ -108,6 +112,7 @@ class _Play:
         self._stop = stop
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._interrupted_at: float | None = None
+        self._reminded_at = 0.0
         self._status: int | None = None
         self._error: BaseException | None = None
         self._failures: list[Failure] = []
@@ -127,6 +132,8 @@ class _Play:
             raise
         finally:
             thread.join()
+            if self._interrupted_at is not None:
+                kill_left_behind(self._directory)
         if self._error is not None:
             raise PhaseError(f"Ansible could not be run: {self._error}") from self._error
         return PlayResult(
@@ -161,7 +168,9 @@ class _Play:
                 on_event(event)
 
     def _interrupt(self) -> None:
-        self._interrupted_at = time.monotonic()
+        if self._interrupted_at is None:
+            self._interrupted_at = time.monotonic()
+        self._reminded_at = time.monotonic()
         for process in _children("ansible-playbook"):
             os.kill(process, signal.SIGINT)
 
@@ -213,8 +222,15 @@ class _Play:
         return False
 
     def _overdue(self) -> bool:
-        """Whether an interrupted Ansible has to be killed."""
-        return self._interrupted_at is not None and time.monotonic() - self._interrupted_at > GRACE
+        """Whether an interrupted Ansible has to be killed; until then it is reminded.
+
+        An interruption that comes while a callback runs is taken for that callback's failure, and lost.
+        """
+        if self._interrupted_at is None:
+            return False
+        if time.monotonic() - self._reminded_at > REMINDER:
+            self._interrupt()
+        return time.monotonic() - self._interrupted_at > GRACE
 
 
 def _only_ours(prepared: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:

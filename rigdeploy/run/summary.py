@@ -8,7 +8,7 @@ from typing import Any
 from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.report.json import as_data
 from rigdeploy.report.result import RigResult, describe
-from rigdeploy.run.node import Node, Report
+from rigdeploy.run.node import Node, Report, own_words
 
 SCHEMA = 1
 """Version of the report's JSON."""
@@ -54,7 +54,7 @@ def summary(report: Report) -> list[str]:
     lines = []
     for node in report.nodes:
         if node.error is not None:
-            lines.append(f"{node.name}: FAILED in {node.phase}: {node.error.message}")
+            lines.append(f"{node.name}: FAILED in {node.phase}: {own_words(node, node.error)}")
             if node.error.remedy:
                 lines.append(f"  {node.error.remedy}")
         elif report.outcome == "interrupted":

@@ -22,13 +22,15 @@ from rigdeploy.power.base import PowerState
 from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, StoppedError, switch_on, wait_for_login
 from rigdeploy.run.events import Event
 from rigdeploy.run.ledger import Ledger, PhaseEntry
+from rigdeploy.run.leftovers import kill_left_behind
 from rigdeploy.run.lock import RigLock
-from rigdeploy.run.node import Node, Options, Report
+from rigdeploy.run.node import Node, Options, Report, own_words
 from rigdeploy.run.playbook import PlayResult, run_playbook
 from rigdeploy.run.probe import observe
 from rigdeploy.run.progress import Progress
 from rigdeploy.run.signals import stoppable
 from rigdeploy.run.survey import survey, view_of
+from rigdeploy.verify.findings import worst
 from rigdeploy.verify.rules import judge
 from rigdeploy.workspace import Workspace
 
@@ -55,6 +57,7 @@ def bring_up(
     workspace.prepare()
     with Ledger(workspace.ledger, workspace.runs) as ledger:
         for dead in ledger.mark_dead():
+            kill_left_behind(workspace.runs / dead.id)
             progress.note(f"run {dead.id} died; carrying on from what the rigs show")
         run = ledger.begin(options.command, [rig.name for rig in rigs])
         up = _Up(run, ledger, fleet, workspace, options, progress)
@@ -131,7 +134,7 @@ class _Up:
         with stoppable(self._stop), self._progress:
             for node in self.nodes.values():
                 if node.error is not None:
-                    self._progress.end(node.name, node.phase, node.error.message, ok=False)
+                    self._tell_failure(node, node.error)
             self._act()
         if self._stop.is_set():
             return "interrupted"
@@ -205,7 +208,7 @@ class _Up:
             self._fail(node, error)
         except Exception as error:  # noqa: BLE001 - a defect met in one rig's thread must not leave the run waiting
             if not self._stop.is_set():  # a stopped run closes the ledger under a thread that is slow to end
-                self._fail(node, PhaseError(f"{node.name}: {node.phase}: {type(error).__name__}: {error}"))
+                self._fail(node, PhaseError(f"{node.name}: {type(error).__name__}: {error}"))
         finally:
             self._arrived.put(node)
 
@@ -286,15 +289,18 @@ class _Up:
             self._progress.end(node.name, phase, "done", ok=True)
             return
         if failure is not None:
-            message = f"{node.name}: {phase}: {failure.task or 'the play'}: {failure.message}"
+            message = f"{failure.task or phase}: {failure.message}"
         elif node.error is not None:
-            message = f"{node.name}: {phase}: gone after the play: {node.error.message}"
+            message = f"gone after the play: {node.error.message}"
         elif result.outcome == "failed" and not result.failures:
-            message = f"{node.name}: {phase}: Ansible ended with status {result.status}: {_tail(result)}"
+            message = f"Ansible ended with status {result.status}: {_tail(result)}"
         else:
-            message = f"{node.name}: {phase}: the play ended well, and still: {step.why}"
+            message = f"the play ended well, and still: {step.why}"
         entry.end("failed", message)
-        self._fail(node, PhaseError(message, f"all that Ansible said: rigdeploy log {self.run} --rig {node.name}"))
+        self._fail(
+            node,
+            PhaseError(f"{node.name}: {message}", f"all that Ansible said: rigdeploy log {self.run} --rig {node.name}"),
+        )
 
     def _judge(self, node: Node) -> None:
         observation = node.view.observation
@@ -305,7 +311,7 @@ class _Up:
             node.findings = judge(node.rig, self._fleet.catalogue, observation)
             self._ledger.record_verdict(node.name, node.findings, boot_id=node.boot, run=self.run)
         node.judged = True
-        self._progress.end(node.name, "verify", "judged", ok=True)
+        self._progress.end(node.name, "verify", worst(node.findings).value, ok=True)
 
     def _rehearse(self, nodes: list[Node]) -> None:
         """The roles in check mode on rigs that answer: says what would change, changes nothing."""
@@ -317,7 +323,7 @@ class _Up:
             for node in due:
                 node.check_changes += tuple(f"{phase}: {task}" for task in result.changes.get(node.name, ()))
                 if (failure := result.failure_of(node.name)) is not None:
-                    self._fail(node, PhaseError(f"{node.name}: {phase}: {failure.task}: {failure.message}"))
+                    self._fail(node, PhaseError(f"{node.name}: {failure.task}: {failure.message}"))
 
     # --- telling -----------------------------------------------------------------------------
 
@@ -331,7 +337,10 @@ class _Up:
 
     def _fail(self, node: Node, error: RigdeployError) -> None:
         node.error = error
-        self._progress.end(node.name, node.phase, error.message, ok=False)
+        self._tell_failure(node, error)
+
+    def _tell_failure(self, node: Node, error: RigdeployError) -> None:
+        self._progress.end(node.name, node.phase, own_words(node, error).partition("\n")[0], ok=False)
 
 
 def _tail(result: PlayResult) -> str:
