@@ -47,7 +47,7 @@ def fault(workspace: Workspace, rig: str, slot: str | None, request: Request) ->
         now = node.faults(twin)
         if request.clear:
             _mend_driver(twin, now)
-            now = now.without_slot(slot) if slot else Faults(host_key=now.host_key)
+            now = now.without_slot(slot) if slot else Faults()
         if slot and request.slot:
             now = now.with_slot(slot, **request.slot)
         now = dataclasses.replace(now, **request.rig)

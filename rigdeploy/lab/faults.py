@@ -82,7 +82,7 @@ class Faults:
             lines += [f"{name}: {text}" for text in changed if not text.startswith(("aer since", "at="))]
             if fault.at == "port" and (fault.width or fault.gen):
                 lines[-1] += " (at the port)"
-        return lines + [text for text in _changed(self, Faults()) if not text.startswith(("slots", "host key"))]
+        return lines + [text for text in _changed(self, Faults()) if not text.startswith("slots")]
 
     def to_json(self) -> str:
         """As ``faults.json`` holds it."""

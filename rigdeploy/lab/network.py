@@ -86,11 +86,11 @@ def lose_datagrams(twin: Twin, percent: int) -> None:
     table = f"{_LOSS_TABLE}_{twin.number}"
     rules = f"table ip {table} {{}}\ndelete table ip {table}\n"
     if percent:
-        chance = f"numgen random mod 100 < {percent} drop"
+        chance = f"numgen random mod 100 <= {percent - 1} drop"
         rules += (
             f"table ip {table} {{ chain input {{ type filter hook input priority 0;\n"
             f"ip daddr {twin.bmc_address} udp dport {BMC_PORT} {chance}\n"
-            f"ip saddr {twin.bmc_address} udp sport {BMC_PORT} {chance}\n}} }}\n"
+            f"ip saddr {twin.bmc_address} udp sport {BMC_PORT} {chance}\n}}\n}}\n"
         )
     run(["nsenter", f"--net={NAMESPACES / twin.lab.netns}", "nft", "-f", "-"], text=rules)
 

@@ -64,9 +64,9 @@ def take_nouveau(wanted: bool) -> None:
     subprocess.run(command, check=False)
 
 
-def apply_faults(orders: dict[str, Any]) -> None:
+def apply_faults(orders: dict[str, Any], booting: bool) -> None:
     """Do what the lab ordered for this system."""
-    change_host_keys(orders["host_key"])
+    change_host_keys(orders["host_key"], booting)
     fill_disk(orders["disk_full"])
 
 
@@ -89,7 +89,7 @@ def fill_disk(full: bool) -> None:
                 size = min(size, room.f_bavail * room.f_frsize)
 
 
-def change_host_keys(order: str) -> None:
+def change_host_keys(order: str, booting: bool) -> None:
     """New host keys, once for each order; the first ones again when the order is withdrawn."""
     done = read(os.path.join(FIRST_KEYS, "order")) or ""
     if order == done:
@@ -108,7 +108,8 @@ def change_host_keys(order: str) -> None:
         subprocess.run(["ssh-keygen", "-q", "-A"], check=True)
         with open(os.path.join(FIRST_KEYS, "order"), "w") as stream:
             stream.write(order)
-    subprocess.run(["systemctl", "try-restart", "--no-block", "ssh"], check=False)
+    # At boot sshd starts after us, and to wait for it here would be to wait for ever.
+    subprocess.run(["systemctl", "try-restart", *(["--no-block"] if booting else []), "ssh"], check=False)
 
 
 def read(path: str) -> str | None:
@@ -124,12 +125,13 @@ def main() -> None:
     """At boot put everything in place; with ``faults`` only follow the orders."""
     with open(os.path.join(HARDWARE, "orders.json")) as stream:
         orders = json.load(stream)
-    if sys.argv[1:] == ["faults"]:
-        take_nouveau(orders["nouveau"])
-    else:
+    booting = sys.argv[1:] != ["faults"]
+    if booting:
         mount_hardware()
         load_modules(orders["nouveau"])
-    apply_faults(orders)
+    else:
+        take_nouveau(orders["nouveau"])
+    apply_faults(orders, booting)
 
 
 if __name__ == "__main__":
