@@ -40,9 +40,9 @@ class Progress(Protocol):
     ) -> None: ...
 
 
-def open_progress(stream: TextIO = sys.stderr) -> Progress:
-    """A live table when the stream is a terminal, plain lines otherwise."""
-    return LiveProgress(stream) if stream.isatty() else PlainProgress(stream)
+def open_progress() -> Progress:
+    """On standard error: a live table when that is a terminal, plain lines otherwise."""
+    return LiveProgress(sys.stderr) if sys.stderr.isatty() else PlainProgress(sys.stderr)
 
 
 @dataclass
