@@ -36,7 +36,7 @@ def host_packages() -> list[str]:
 
 def up(workspace: Workspace, fleet: Fleet, say: Say, rigs: Iterable[str] = ()) -> Lab:
     """Build the twins of these rigs (none given: all), powered off; twins that are there stay as they are."""
-    _check_host()
+    check_host()
     lab = Lab.of(workspace)
     with lab.lock():
         cached = root.ensure_root(say)
@@ -141,7 +141,8 @@ def _need_root() -> None:
         raise LabError("the lab makes network namespaces and mounts, which needs root", "run this command as root")
 
 
-def _check_host() -> None:
+def check_host() -> None:
+    """LabError, with the remedy, unless we are root and every tool that the lab runs is there."""
     _need_root()
     path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
     os.environ["PATH"] = path

@@ -96,7 +96,7 @@ def build_all(directory: Path) -> None:
     architecture = run(["dpkg", "--print-architecture"]).strip()
     libraries = "usr/lib/" + run(["dpkg-architecture", "-qDEB_HOST_MULTIARCH"]).strip()
     for version in VERSIONS:
-        for package in [_pinning(version), *_driver(version, libraries)]:
+        for package in [_pinning(version), *driver(version, libraries)]:
             _build(package, architecture, directory)
 
 
@@ -108,7 +108,8 @@ def _pinning(version: str) -> Package:
     return Package(f"nvidia-driver-pinning-{branch}", f"{branch}-1", summary, files=files)
 
 
-def _driver(version: str, libraries: str) -> list[Package]:
+def driver(version: str, libraries: str) -> list[Package]:
+    """The packages of one driver version; ``libraries`` is the directory of shared libraries, relative to /."""
     full = f"{version}-1"
 
     def same(*names: str) -> str:
@@ -169,7 +170,7 @@ def _build(package: Package, architecture: str, directory: Path) -> None:
         tree = Path(name)
         tree.chmod(0o755)
         (tree / "DEBIAN").mkdir()
-        (tree / "DEBIAN/control").write_text(_control(package, architecture))
+        (tree / "DEBIAN/control").write_text(control(package, architecture))
         for script, text in package.scripts.items():
             path = tree / "DEBIAN" / script
             path.write_text(text)
@@ -186,7 +187,8 @@ def _build(package: Package, architecture: str, directory: Path) -> None:
         run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, target])
 
 
-def _control(package: Package, architecture: str) -> str:
+def control(package: Package, architecture: str) -> str:
+    """The package's control file."""
     fields = {
         "Package": package.name,
         "Version": package.version,

@@ -78,7 +78,7 @@ class LabFleet:
 
     def booted(self, rig: str, other_than: str = "") -> str:
         """Wait until a node answers, and return its boot id (another one than the given)."""
-        return wait_for(lambda: self._boot_id(rig, other_than), BOOT_SECONDS, f"{rig} does not answer")
+        return self.wait_for(lambda: self._boot_id(rig, other_than), BOOT_SECONDS, f"{rig} does not answer")
 
     def _boot_id(self, rig: str, other_than: str) -> str:
         done = self.ssh(rig, "cat /proc/sys/kernel/random/boot_id")
@@ -88,26 +88,26 @@ class LabFleet:
         """Switch a node off and give it a blank disk: as if it had just been installed, with the same host keys."""
         twin = self.twin(rig)
         node.power_off(twin)
-        wait_for(lambda: not node.disk_in_use(twin), 30, f"the disk of {rig} stays in use")
+        self.wait_for(lambda: not node.disk_in_use(twin), 30, f"the disk of {rig} stays in use")
         root = node.shared_root(twin)
         twin.disk.unlink()
         node.create_disk(twin, root)
+
+    @staticmethod
+    def wait_for(question, seconds: float, message: str):
+        """Ask until the answer is true, and return it; fails the test when it does not come in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            answer = question()
+            if answer:
+                return answer
+            assert time.monotonic() < deadline, message
+            time.sleep(0.1)
 
     def status(self, rig: str) -> dict:
         """What ``rigdeploy lab status`` says of a twin."""
         twins = json.loads(self.run_lab("status", "--json").stdout)["twins"]
         return next(twin for twin in twins if twin["rig"] == rig)
-
-
-def wait_for(question, seconds: float, message: str):
-    """Ask until the answer is true, and return it; fails the test when it does not come in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = question()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, message
-        time.sleep(0.1)
 
 
 def _environment() -> dict[str, str]:

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import LabFleet, wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -17,7 +16,7 @@ GPU = "/sys/bus/pci/devices/0000:41:00.0"
 """A card of rig01; which slot it is in is read from the node."""
 
 
-def traces(fleet: LabFleet) -> list[str]:
+def traces(fleet) -> list[str]:
     """Everything on this machine that belongs to a fleet's lab."""
     lab, found = fleet.lab, []
     for process in Path("/proc").glob("[0-9]*"):
@@ -39,12 +38,12 @@ def traces(fleet: LabFleet) -> list[str]:
     return found + ([f"directory {lab.directory}"] if lab.directory.exists() else [])
 
 
-def read(fleet: LabFleet, path: str) -> str:
+def read(fleet, path: str) -> str:
     return fleet.node("rig01", f"cat {path}").strip()
 
 
 @pytest.fixture(scope="module")
-def booted(lab_fleet) -> LabFleet:
+def booted(lab_fleet):
     """rig01 blank and switched on through its BMC."""
     lab_fleet.renew("rig01")
     assert lab_fleet.ipmi("rig01", "power", "on").returncode == 0
@@ -96,7 +95,7 @@ def test_bmc_power_really_switches_the_node(booted):
 def test_soft_off_shuts_the_system_down(booted):
     booted.node("rig01", "touch /root/before; sync")
     assert booted.ipmi("rig01", "power", "soft").returncode == 0
-    wait_for(lambda: booted.status("rig01")["power"] == "off", 30, "the node stays on")
+    booted.wait_for(lambda: booted.status("rig01")["power"] == "off", 30, "the node stays on")
     booted.ipmi("rig01", "power", "on")
     booted.booted("rig01")
     booted.node("rig01", "test -e /root/before")
@@ -119,7 +118,7 @@ def test_power_cut_keeps_the_disk(booted):
     started = time.monotonic()
     assert booted.run_lab("fault", "rig01", "--power-cut-after", "1").returncode == 0
     assert booted.status("rig01")["power"] == "on"
-    wait_for(lambda: booted.status("rig01")["power"] == "off", 10, "the power did not fail")
+    booted.wait_for(lambda: booted.status("rig01")["power"] == "off", 10, "the power did not fail")
     assert time.monotonic() - started > 1
     booted.ipmi("rig01", "power", "on")
     booted.booted("rig01")
@@ -162,7 +161,7 @@ def test_missing_card_and_growing_errors(healed, slot):
     assert healed.run_lab("fault", "rig01", slot, "--aer", "600").returncode == 0
     first = int(healed.node("rig01", f"awk '/TOTAL/ {{print $2}}' {GPU}/aer_dev_correctable"))
     assert first >= 600
-    wait_for(
+    healed.wait_for(
         lambda: int(healed.node("rig01", f"awk '/TOTAL/ {{print $2}}' {GPU}/aer_dev_correctable")) > first,
         10,
         "no growth",
@@ -195,7 +194,7 @@ def test_bmc_faults(healed):
     started = time.monotonic()
     healed.ipmi("rig01", "power", "on")
     assert "is off" in healed.ipmi("rig01", "power", "status").stdout
-    wait_for(lambda: "is on" in healed.ipmi("rig01", "power", "status").stdout, 20, "the node stays off")
+    healed.wait_for(lambda: "is on" in healed.ipmi("rig01", "power", "status").stdout, 20, "the node stays off")
     assert time.monotonic() - started > 2
     assert healed.run_lab("fault", "rig01", "--lose-datagrams", "100").returncode == 0
     login = ["-H", "10.90.0.111", "-U", "x", "-P", "x"]
@@ -261,7 +260,7 @@ def test_two_labs_side_by_side_and_down_leaves_nothing(lab_fleet, make_fleet):
     assert any(line.startswith("loop device") for line in traces(other))
     done = other.run_lab("down")
     assert done.returncode == 0, done.stderr
-    wait_for(lambda: not traces(other), 10, "\n".join(traces(other)))
+    other.wait_for(lambda: not traces(other), 10, "\n".join(traces(other)))
     assert lab_fleet.status("rig01")["bmc_running"] is True
 
 
@@ -279,5 +278,5 @@ def test_killed_while_building_and_built_again(make_fleet, seconds):
     assert fleet.ipmi("rig01", "power", "on").returncode == 0
     fleet.booted("rig01")
     assert fleet.run_lab("down").returncode == 0
-    wait_for(lambda: not traces(fleet), 10, "\n".join(traces(fleet)))
+    fleet.wait_for(lambda: not traces(fleet), 10, "\n".join(traces(fleet)))
     assert fleet.run_lab("down").returncode == 0, "down twice is fine"
