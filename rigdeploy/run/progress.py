@@ -179,7 +179,8 @@ class LiveProgress:
         for title in ("rig", "phase", "now", "for"):
             table.add_column(title)
         with self._guard:
-            rows = list(self._lines.items())
+            # What is still going on comes first: a terminal may be shorter than the fleet.
+            rows = sorted(self._lines.items(), key=lambda row: (row[1].ended, row[0]))
         for rig, line in rows:
             style = "red" if not line.ok else "green" if line.ended else ""
             spent = "" if line.ended else f"{time.monotonic() - line.since:.0f} s"

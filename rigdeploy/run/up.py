@@ -147,6 +147,8 @@ class _Up:
         ready = [node for node in alive if node.view.observation is not None]
         coming = [node for node in alive if node.view.observation is None]
         if self._options.check:
+            for node in coming:
+                self._progress.note(f"{node.name}: does not answer yet, so its roles are not rehearsed")
             self._rehearse(ready)
             return
         threads = [threading.Thread(target=self._arrive, args=(node,), daemon=True) for node in coming]
