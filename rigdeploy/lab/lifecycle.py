@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rigdeploy.fleet.load import Fleet
 
 COMMANDS = (
-    "apt-ftparchive", "chroot", "dpkg-deb", "dpkg-scanpackages", "gpg", "ip", "ipmi_sim", "mkfs.ext4", "mmdebstrap",
-    "mount", "nft", "nsenter", "setsid", "ssh-keygen", "systemd-nspawn",
+    "apt-ftparchive", "chroot", "dpkg-deb", "dpkg-scanpackages", "gpg", "ip", "ipmi_sim", "losetup", "mkfs.ext4",
+    "mmdebstrap", "mount", "nft", "nsenter", "setsid", "ssh-keygen", "systemd-nspawn",
 )  # fmt: skip
 Say = Callable[[str], None]
 
@@ -121,7 +121,9 @@ def _build(lab: Lab, fleet: Fleet, name: str, shared: Path, say: Say) -> None:
 
 def _start(twin: Twin) -> None:
     network.create_node(twin)
-    if twin.record()["power"] != "manual":
+    if twin.record()["power"] == "manual":
+        processes.kill(twin.bmc_group)  # it may have had one when it was declared otherwise
+    else:
         network.create_bmc_address(twin)
         bmc.start(twin)
 

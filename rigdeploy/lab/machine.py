@@ -7,6 +7,7 @@ control group is killed nothing is left, whatever it was doing.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -36,8 +37,7 @@ def main(lab_directory: str, name: str) -> int:
     """Run the node until it is powered off from inside; a power cut ends this process too."""
     twin = Lab(Path(lab_directory)).twin(name)
     group = twin.group.name
-    system_call("unshare", CLONE_NEWNS)
-    run(["mount", "--make-rprivate", "/"])
+    _own_mounts(twin)
     root = _mount(twin)
     run(["mount", "-t", "cgroup2", "cgroup2", _CGROUP])
     vm = _CGROUP / twin.lab.group.name / group / "vm"
@@ -47,6 +47,22 @@ def main(lab_directory: str, name: str) -> int:
         status = _boot(twin, root, vm)
         if status != REBOOT:
             return status
+
+
+def _own_mounts(twin: Twin) -> None:
+    """Go where nobody sees our mounts.
+
+    In a chroot / may be no mount point, and systemd-nspawn needs one: there we go into a mount of it.
+    """
+    system_call("unshare", CLONE_NEWNS)
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    if "/" not in points:
+        host = twin.directory / "mnt/host"
+        host.mkdir(parents=True, exist_ok=True)
+        run(["mount", "--rbind", "/", host])
+        os.chroot(host)
+        os.chdir("/")
+    run(["mount", "--make-rprivate", "/"])
 
 
 def _mount(twin: Twin) -> Path:

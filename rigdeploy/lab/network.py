@@ -118,7 +118,8 @@ def _release_directory() -> None:
 
 
 def _ip(netns: str, words: str) -> str:
-    return run(["ip", "-n", netns, *words.split()])
+    # Not "ip -n", which remounts /, and / is no mount point in a chroot (where a build machine may run us).
+    return run(["nsenter", f"--net={NAMESPACES / netns}", "ip", *words.split()])
 
 
 def _links(netns: str) -> set[str]:

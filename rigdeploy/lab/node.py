@@ -68,13 +68,7 @@ def shared_root(twin: Twin) -> Path:
 
 def disk_in_use(twin: Twin) -> bool:
     """Whether a loop device holds the disk: the node runs, or the kernel has not let go of it yet."""
-    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            if backing.read_text().strip() == str(twin.disk):
-                return True
-        except OSError:
-            continue  # let go between the listing and the reading
-    return False
+    return twin.disk.exists() and bool(processes.run(["losetup", "--associated", twin.disk]).strip())
 
 
 def faults(twin: Twin) -> Faults:

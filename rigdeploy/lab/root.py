@@ -50,7 +50,8 @@ WantedBy=basic.target
 [Unit]
 ConditionCapability=
 [Service]
-Environment=DAEMON_OPTS="-F 1 -x"
+ExecStart=
+ExecStart=!/usr/sbin/chronyd $DAEMON_OPTS -x
 """,
     "etc/ssh/sshd_config.d/rigdeploy-twin.conf": "UseDNS no\n",
     "etc/rigdeploy-twin": "This machine is a twin made by rigdeploy's lab: its GPUs and its PCI bus are simulated.\n",
