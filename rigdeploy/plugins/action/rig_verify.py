@@ -19,7 +19,9 @@ def describe(finding: Finding) -> str:
     line = f"{finding.status}: {finding.subject}: {finding.check}"
     if finding.declared or finding.observed:
         line += f": declared {finding.declared or 'nothing'}, found {finding.observed or 'nothing'}"
-    return "; ".join(part for part in (line, finding.cause, finding.remedy) if part)
+    if finding.cause:
+        line += f" ({finding.cause})"
+    return f"{line}; {finding.remedy}" if finding.remedy else line
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -46,14 +48,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
 
 def summarise(findings: list[Finding], *, strict: bool) -> dict[str, Any]:
-    """The task's result: findings as data, a text of all that is not PASS, and whether the host fails."""
-    notable = [describe(finding) for finding in findings if finding.status is not Status.PASS]
+    """The task's result: whether the host fails, and all that is not PASS, as text and as data."""
+    notable = [finding for finding in findings if finding.status is not Status.PASS]
     passed = len(findings) - len(notable)
+    headline = f"{worst(findings)}: {passed} of {len(findings)} checks passed"
     return {
         "changed": False,
         "failed": exit_code(findings, strict=strict) == EXIT_FAIL,
         "verdict": worst(findings).value,
-        "findings": [finding.as_dict() for finding in findings],
-        "msg": "\n".join([f"{worst(findings)}: {passed} of {len(findings)} checks passed", *notable]),
+        "passed": passed,
+        "findings": [finding.as_dict() for finding in notable],
+        "msg": "\n".join([headline, *map(describe, notable)]),
         "_ansible_verbose_always": bool(notable),
     }
