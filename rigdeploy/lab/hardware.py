@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rigdeploy.fleet.link import Link
-from rigdeploy.fleet.models import Board, Build, Gpu
 from rigdeploy.lab import sysfs
 from rigdeploy.lab.faults import Faults, SlotFault
 from rigdeploy.lab.topology import Port, ports
+
+if TYPE_CHECKING:
+    from rigdeploy.fleet.models import Board, Build, Gpu
 
 IDLE_GENERATION = 1
 """What a GeForce falls back to in P8."""

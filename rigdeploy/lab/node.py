@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rigdeploy.fleet.models import Board, Build, Gpu
 from rigdeploy.lab import hardware, processes, sysfs
 from rigdeploy.lab.faults import Faults
 from rigdeploy.lab.twins import Twin, write_atomically
+
+if TYPE_CHECKING:
+    from rigdeploy.fleet.models import Board, Build, Gpu
 
 DISK_BYTES = 16 << 30
 """A sparse file: it takes what the node writes."""
@@ -91,16 +93,18 @@ def is_on(twin: Twin) -> bool:
 
 def power_on(twin: Twin) -> None:
     """Press the button of a node that is off; returns before it has booted."""
-    if is_on(twin):
-        return
-    processes.kill(twin.group)
-    argv: list[str | Path] = [sys.executable, "-m", "rigdeploy.lab.machine", twin.lab.directory, twin.name]
-    processes.spawn(argv, group=twin.group, log=twin.console)
+    with twin.power_lock():
+        if is_on(twin):
+            return
+        processes.kill(twin.group)
+        argv: list[str | Path] = [sys.executable, "-m", "rigdeploy.lab.machine", twin.lab.directory, twin.name]
+        processes.spawn(argv, group=twin.group, log=twin.console)
 
 
 def power_off(twin: Twin) -> None:
     """Cut the power: every process of the node is gone at once; the disk stays as it was."""
-    processes.kill(twin.group)
+    with twin.power_lock():
+        processes.kill(twin.group)
 
 
 def shut_down(twin: Twin) -> None:
@@ -111,6 +115,9 @@ def shut_down(twin: Twin) -> None:
 
 def parts(twin: Twin) -> tuple[Build, Board, dict[str, Gpu]]:
     """What the twin is a copy of."""
+    # Late: a BMC that only switches the power has no need of the models, and should answer fast.
+    from rigdeploy.fleet.models import Board, Build, Gpu
+
     record = twin.record()
     gpus = {name: Gpu.model_validate(data, strict=False) for name, data in record["gpus"].items()}
     return Build.model_validate(record["build"]), Board.model_validate(record["board"]), gpus

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import uuid as uuids
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rigdeploy.fleet.link import Link
-from rigdeploy.fleet.models import Build, Gpu
 from rigdeploy.lab.topology import Port
+
+if TYPE_CHECKING:
+    from rigdeploy.fleet.models import Build, Gpu
 
 _SPEED = {1: "2.5", 2: "5.0", 3: "8.0", 4: "16.0", 5: "32.0", 6: "64.0"}
 _MIB = 1 << 20

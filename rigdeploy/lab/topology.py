@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rigdeploy.fleet.link import Link
-from rigdeploy.fleet.models import Board, Build
+
+if TYPE_CHECKING:
+    from rigdeploy.fleet.models import Board, Build
 
 _SERVER_ROOTS = (0xC0, 0x80, 0x40, 0x00)
 """Root buses of an EPYC's four I/O quadrants."""

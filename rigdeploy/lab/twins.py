@@ -89,8 +89,7 @@ class Lab:
     def lock(self) -> Iterator[None]:
         """Keep two commands from building or removing the same lab at once."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.directory / "lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with _locked(self.directory / "lock"):
             yield
 
 
@@ -152,10 +151,23 @@ class Twin:
         """The BMC user's password (0600)."""
         return self.directory / "bmc" / "password"
 
+    @contextlib.contextmanager
+    def power_lock(self) -> Iterator[None]:
+        """Keep two hands from the power switch: a BMC hears a command twice when the first answer came late."""
+        with _locked(self.directory / "power.lock"):
+            yield
+
     def record(self) -> dict[str, Any]:
         """What was declared when the twin was built: number, power driver, build, board, cards."""
         data: dict[str, Any] = json.loads((self.directory / "rig.json").read_text())
         return data
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rigdeploy.lab import node
+
 pytestmark = pytest.mark.lab
 
 GPU = "/sys/bus/pci/devices/0000:41:00.0"
@@ -53,9 +55,11 @@ def booted(lab_fleet):
 
 @pytest.fixture
 def healed(booted):
-    """The booted fleet; the faults of rig01 are taken back afterwards."""
+    """The booted fleet; rig01 is sound and on again afterwards, whatever the test did or failed to do."""
     yield booted
     assert booted.run_lab("fault", "rig01", "--clear").returncode == 0
+    node.power_on(booted.twin("rig01"))
+    booted.booted("rig01")
 
 
 @pytest.fixture(scope="module")
