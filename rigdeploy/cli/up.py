@@ -84,7 +84,7 @@ def _confirm(plan: Plan, *, yes: bool) -> bool:
     from rigdeploy.plan.render import render_plan
 
     click.echo("\n".join(render_plan(plan)), err=True)
-    if yes or all(node.blocked is not None or node.changes_nothing for node in plan.nodes):
+    if yes:
         return True
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to confirm the plan", "give --yes to go ahead")

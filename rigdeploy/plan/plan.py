@@ -101,7 +101,7 @@ class NodePlan:
             for step in self.steps
         ]
         blocked = None if self.blocked is None else {"message": self.blocked.message, "remedy": self.blocked.remedy}
-        return {"rig": self.rig, "blocked": blocked, "steps": steps, "not_done": list(self.not_done)}
+        return {"blocked": blocked, "steps": steps, "not_done": list(self.not_done)}
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ class Plan:
     nodes: tuple[NodePlan, ...]
 
     @property
-    def changes_nothing(self) -> bool:
-        """Whether every rig is as declared already."""
-        return all(node.changes_nothing for node in self.nodes)
+    def changes_something(self) -> bool:
+        """Whether there is a rig to which anything will be done but judging it."""
+        return any(node.blocked is None and not node.changes_nothing for node in self.nodes)
 
     @property
     def blocked(self) -> list[NodePlan]:
@@ -122,7 +122,7 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""
-        return {"schema": SCHEMA, "rigs": [node.as_dict() for node in self.nodes]}
+        return {"schema": SCHEMA, "rigs": {node.rig: node.as_dict() for node in self.nodes}}
 
 
 def make_plan(views: Iterable[NodeView], *, only: str | None = None) -> Plan:

@@ -44,7 +44,6 @@ class RigStatus:
         seen = self.seen if isinstance(self.seen, Observation) else None
         verdict = None if self.verdict is None else {"status": self.verdict.status, "at": self.verdict.at}
         return {
-            "rig": self.rig,
             "power": None if isinstance(self.power, RigdeployError) else self.power.value,
             "power_error": self.power.message if isinstance(self.power, RigdeployError) else None,
             "reachable": seen is not None,

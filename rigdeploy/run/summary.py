@@ -54,7 +54,8 @@ def summary(report: Report) -> list[str]:
     lines = []
     for node in report.nodes:
         if node.error is not None:
-            lines.append(f"{node.name}: FAILED in {node.phase}: {own_words(node, node.error)}")
+            what = "cannot be worked on" if node.plan.blocked is not None else f"FAILED in {node.phase}"
+            lines.append(f"{node.name}: {what}: {own_words(node, node.error)}")
             if node.error.remedy:
                 lines.append(f"  {node.error.remedy}")
         elif report.outcome == "interrupted":

@@ -128,13 +128,13 @@ class _Up:
         """Look, plan, ask, act; returns the run's outcome."""
         views = survey(rigs, self._workspace, self._fleet, self._ledger.last_seconds(), forks=self._options.forks)
         plan = make_plan(views.values(), only=self._options.only)
-        self.nodes = {node.rig: Node(views[node.rig], node, error=node.blocked) for node in plan.nodes}
-        if not plan.changes_nothing and not confirm(plan):
+        self.nodes = {
+            node.rig: Node(views[node.rig], node, error=node.blocked, phase="plan" if node.blocked else "connect")
+            for node in plan.nodes
+        }
+        if plan.changes_something and not confirm(plan):
             return "declined"
         with stoppable(self._stop), self._progress:
-            for node in self.nodes.values():
-                if node.error is not None:
-                    self._tell_failure(node, node.error)
             self._act()
         if self._stop.is_set():
             return "interrupted"
@@ -339,9 +339,6 @@ class _Up:
 
     def _fail(self, node: Node, error: RigdeployError) -> None:
         node.error = error
-        self._tell_failure(node, error)
-
-    def _tell_failure(self, node: Node, error: RigdeployError) -> None:
         self._progress.end(node.name, node.phase, own_words(node, error).partition("\n")[0], ok=False)
 
 

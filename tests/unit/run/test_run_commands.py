@@ -50,7 +50,7 @@ def test_plan_says_what_would_be_done_and_json_stands_alone(rigdeploy):
     assert (code, err) == (0, "")
     assert "ask a person to switch it on (off or unreachable)" in out
     code, out, _ = rigdeploy("plan", "--json")
-    steps = {step["phase"]: step["needed"] for step in json.loads(out)["rigs"][0]["steps"]}
+    steps = {step["phase"]: step["needed"] for step in json.loads(out)["rigs"]["rig01"]["steps"]}
     assert steps == {"power": True, "connect": True, "base": None, "driver": False, "verify": True}
 
 
@@ -72,19 +72,19 @@ def test_up_on_a_locked_rig_names_the_holder(rigdeploy, fleet):
         code, out, err = rigdeploy("up", "--yes", "--json")
     assert code == 5
     assert "'rigdeploy up rig01' (run some-run" in err
-    assert json.loads(out)["rigs"]["rig01"]["error"]["message"] in err.replace("FAILED in lock: ", "")
+    assert json.loads(out)["rigs"]["rig01"]["error"]["message"] in err.replace("cannot be worked on: ", "")
     assert "Traceback" not in err
 
 
 def test_up_only_a_role_on_a_silent_rig_fails_in_one_line(rigdeploy):
     code, _, err = rigdeploy("up", "--yes", "--only", "base")
     assert code == 5
-    assert "Connection refused" in err
+    assert err.count("Connection refused") == 1
 
 
 def test_status_of_a_silent_rig(rigdeploy):
     code, out, _ = rigdeploy("status", "--json")
-    [status] = json.loads(out)["rigs"]
+    [status] = json.loads(out)["rigs"].values()
     assert code == 5
     assert (status["power"], status["reachable"], status["verdict"]) == ("unknown", False, None)
     assert status["roles"] == {"base": "unknown"}
