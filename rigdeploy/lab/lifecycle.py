@@ -59,6 +59,7 @@ def down(workspace: Workspace) -> bool:
     if not lab.directory.exists() and not lab.group.exists() and not network.is_up(lab.netns):
         return False
     _need_root()
+    root.end_abandoned_build()
     with lab.lock():
         processes.kill(lab.group)
         network.remove(lab)

@@ -41,6 +41,15 @@ def run(argv: Sequence[str | Path], *, text: str | None = None) -> str:
     return done.stdout
 
 
+def run_in_group(argv: Sequence[str | Path], group: Path) -> str:
+    """Run a tool as ``run`` does, in a control group of its own: whatever it started ends with it, or with ``kill``."""
+    group.mkdir(exist_ok=True)
+    try:
+        return run(["sh", "-c", 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"', "sh", group, *argv])
+    finally:
+        kill(group)
+
+
 def system_call(name: str, *arguments: int) -> None:
     """Call a function of the C library that returns -1 and sets errno on failure (setns, unshare)."""
     libc = ctypes.CDLL(None, use_errno=True)

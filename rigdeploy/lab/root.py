@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from rigdeploy.lab import packages, repository
+from rigdeploy.lab import packages, processes, repository
 from rigdeploy.lab.processes import run
 from rigdeploy.lab.sources import RELEASE, apt_settings, debian_sources
 
@@ -79,7 +80,7 @@ def mirror_packages() -> list[str]:
 
 def ensure_root(say: Callable[[str], None]) -> Path:
     """The cached directory with ``root`` (the file system) and ``debian`` (the mirror); built when absent."""
-    recipe = repr((INCLUDE, TOOLS, _WRAPPER, sorted(UNITS.items()), MASKED, RELEASE, mirror_packages()))
+    recipe = Path(__file__).read_text() + (HERE / "mirror-packages.txt").read_text()
     return _ensure("root", recipe, lambda directory: _build_root(directory, say))
 
 
@@ -94,16 +95,38 @@ def ensure_nvidia(say: Callable[[str], None]) -> Path:
     return _ensure("nvidia", packages.recipe(), build)
 
 
+def end_abandoned_build() -> None:
+    """End what a killed ``lab up`` left building, unless another one is at it."""
+    if not cache().is_dir():
+        return
+    with (cache() / "lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        _clear_away()
+
+
+def _clear_away() -> None:
+    processes.kill(_build_group())
+    for leftover in cache().glob("*.part"):
+        shutil.rmtree(leftover)
+
+
+def _build_group() -> Path:
+    digest = hashlib.sha256(str(cache()).encode()).hexdigest()[:8]
+    return processes.cgroup_root() / f"rigdeploy-build-{digest}"
+
+
 def _ensure(name: str, recipe: str, build: Callable[[Path], None]) -> Path:
     """A cache entry by the digest of its recipe: built beside its place and moved there whole."""
     cache().mkdir(parents=True, exist_ok=True)
     target = cache() / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-    with (cache() / f"{name}.lock").open("w") as handle:
+    with (cache() / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         if target.is_dir():
             return target
-        for leftover in cache().glob(f"{name}-*.part"):
-            shutil.rmtree(leftover)
+        _clear_away()
         work = Path(tempfile.mkdtemp(prefix=f"{name}-", suffix=".part", dir=cache()))
         work.chmod(0o755)
         build(work)
@@ -118,17 +141,16 @@ def _build_root(directory: Path, say: Callable[[str], None]) -> None:
     settings.write_text(apt_settings())
     root, pool = directory / "root", directory / "debian"
     (pool / "partial").mkdir(parents=True)
-    fetch = (
-        'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes --quiet --download-only --no-install-recommends '
-        f"-oDir::Cache::Archives={pool} -oAPT::Sandbox::User=root install {' '.join(mirror_packages())}"
-    )
-    run(
-        [
-            "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={INCLUDE}", f"--aptopt={settings}",
-            '--aptopt=Acquire::Languages "none"', "--dpkgopt=path-exclude=/usr/share/man/*",
-            f"--customize-hook={fetch}", RELEASE, root, sources,
-        ]
-    )  # fmt: skip
+    options = "--download-only --no-install-recommends -oAPT::Sandbox::User=root "
+    options += f"-oDir::Cache::Archives={shlex.quote(str(pool))}"
+    names = " ".join(mirror_packages())
+    fetch = f'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes --quiet {options} install {names}'
+    bootstrap: list[str | Path] = [
+        "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={INCLUDE}", f"--aptopt={settings}",
+        '--aptopt=Acquire::Languages "none"', "--dpkgopt=path-exclude=/usr/share/man/*",
+        f"--customize-hook={fetch}", RELEASE, root, sources,
+    ]  # fmt: skip
+    processes.run_in_group(bootstrap, _build_group())
     say("preparing the root")
     _prepare(root)
     shutil.rmtree(pool / "partial", ignore_errors=True)
