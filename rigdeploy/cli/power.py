@@ -192,12 +192,12 @@ def _report(rigs: list[Rig], results: Iterator[tuple[Rig, Outcome | RigdeployErr
         if not as_json:
             _show(rig, result, width)
     if as_json:
-        echo_json({"schema": SCHEMA, "rigs": [rows[rig.name] for rig in rigs]})
+        echo_json({"schema": SCHEMA, "rigs": {rig.name: rows[rig.name] for rig in rigs}})
     return code
 
 
 def _row(rig: Rig, result: Outcome | RigdeployError) -> dict[str, Any]:
-    row: dict[str, Any] = {"rig": rig.name, "driver": rig.power.driver, "state": None, "changed": None, "error": None}
+    row: dict[str, Any] = {"driver": rig.power.driver, "state": None, "changed": None, "error": None}
     if isinstance(result, RigdeployError):
         error = {"kind": type(result).__name__, "message": result.message, "remedy": result.remedy}
         return row | {"error": error}

@@ -33,7 +33,7 @@ def command(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> in
     fleet = load_fleet(workspace)
     found = fleet_status(fleet.select(rigs), fleet, workspace)
     if as_json:
-        echo_json({"schema": SCHEMA, "rigs": [status.as_dict() for status in found]})
+        echo_json({"schema": SCHEMA, "rigs": {status.rig: status.as_dict() for status in found}})
     else:
         for status in found:
             click.echo("\n".join(_lines(status)))

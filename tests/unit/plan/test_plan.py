@@ -167,7 +167,7 @@ def test_what_no_phase_cures_blocks_the_rig(error):
     assert plan.nodes[0].blocked is error
     assert plan.blocked
     assert error.message in render_plan(plan)[0]
-    assert json.loads(json.dumps(plan.as_dict()))["rigs"][0]["blocked"]["message"] == error.message
+    assert json.loads(json.dumps(plan.as_dict()))["rigs"]["rig01"]["blocked"]["message"] == error.message
 
 
 def test_a_refused_key_is_cured_by_a_declared_password_and_by_nothing_else():

@@ -28,7 +28,7 @@ def power(inventory, capsys, monkeypatch):
 def rows(output):
     document = json.loads(output)
     assert document["schema"] == 1
-    return {row["rig"]: row for row in document["rigs"]}
+    return document["rigs"]
 
 
 def test_status_of_a_fleet(power, bmc):

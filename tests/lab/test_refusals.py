@@ -1,0 +1,71 @@
+"""What cannot be done is said in one clear message, with the right exit code, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def twins(lab_fleet):
+    """The twins' file, put back as it was afterwards."""
+    path = lab_fleet.workspace.lab_dir / "twins.json"
+    saved = path.read_text()
+    yield path
+    path.write_text(saved)
+
+
+def edit(path, rig: str, change) -> None:
+    document = json.loads(path.read_text())
+    change(document["rigs"][rig])
+    path.write_text(json.dumps(document))
+
+
+def assert_refused(done, code: int, *words: str) -> None:
+    text = done.stdout + done.stderr
+    assert done.returncode == code, text
+    for word in words:
+        assert word in text
+    assert "Traceback" not in text
+
+
+def test_wrong_bmc_password(lab_fleet, twins, tmp_path):
+    wrong = tmp_path / "password"
+    wrong.write_text("not-the-password")
+    edit(twins, "rig01", lambda twin: twin["bmc"].update(password_file=str(wrong)))
+    for command in (["power", "status", "rig01"], ["power", "on", "rig01"]):
+        done = lab_fleet.run(*command)
+        assert_refused(done, 5, "rig01", "10.90.0.", "password")
+        assert "not-the-password" not in done.stdout + done.stderr
+
+
+def test_unreachable_bmc(lab_fleet, twins):
+    edit(twins, "rig01", lambda twin: twin["bmc"].update(address="10.90.0.250"))
+    assert_refused(lab_fleet.run("power", "status", "rig01"), 5, "rig01", "10.90.0.250")
+
+
+def test_unreachable_node(lab_fleet):
+    lab_fleet.run("power", "off", "rig02", "--yes")
+    assert_refused(lab_fleet.run("verify", "rig02"), 5, "rig02")
+
+
+def test_changed_host_key(lab_fleet):
+    assert lab_fleet.run("up", "--yes").returncode == 0
+    lab_fleet.run_lab("fault", "rig02", "--host-key")
+    try:
+        for command in (["verify", "rig02"], ["up", "rig02", "--yes"]):
+            assert_refused(lab_fleet.run(*command), 5, "rig02", "host key")
+    finally:
+        lab_fleet.run_lab("fault", "rig02", "--clear")
+    assert lab_fleet.run("verify", "rig02").returncode == 0
+
+
+def test_unknown_rig(lab_fleet):
+    assert_refused(lab_fleet.run("verify", "rig1"), 4, "rig1", "rig01")
+
+
+def test_no_terminal_and_no_yes(lab_fleet):
+    assert_refused(lab_fleet.run("power", "off", "rig01"), 4, "--yes")

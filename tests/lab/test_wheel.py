@@ -1,0 +1,69 @@
+"""The wheel carries everything: installed in a clean environment, away from the checkout, it does the demo's work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The bin directory of an environment that has the wheel and its dependencies, and nothing of the checkout."""
+    directory = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", directory, CHECKOUT], check=True, capture_output=True
+    )
+    (wheel,) = directory.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert not [name for name in names if "molecule" in name]
+    subprocess.run([sys.executable, "-m", "venv", directory / "venv"], check=True)
+    pip = [directory / "venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, wheel], check=True)
+    return directory / "venv/bin"
+
+
+def test_check_and_plan_from_anywhere(installed, lab_fleet, tmp_path):
+    fleet = tmp_path / "inventory"
+    shutil.copytree(CHECKOUT / "inventory", fleet)
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        clean = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+        return subprocess.run(
+            [installed / "rigdeploy", *arguments],
+            cwd="/",
+            env=clean | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = run("check", "-i", str(fleet))
+    assert done.returncode == 0, done.stdout + done.stderr
+    state = str(lab_fleet.workspace.base_state)
+    done = run("plan", "--lab", "-i", str(lab_fleet.workspace.inventory), "--state", state)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rig01" in done.stdout
+    assert "rig02" in done.stdout
+
+
+def test_init_makes_a_fleet_that_ansible_reads(installed, tmp_path):
+    subprocess.run([installed / "rigdeploy", "init"], cwd=tmp_path, check=True, capture_output=True)
+    done = subprocess.run(
+        [installed / "ansible-inventory", "-i", "inventory", "--graph"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "@rigs" in done.stdout
