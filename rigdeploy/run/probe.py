@@ -87,9 +87,7 @@ async def _send(rig: str, connection: Connection, workspace: Workspace, probe: b
         except TimeoutError:
             raise UnreachableError(f"{rig}: {connection.address} gave no answer within {timeout:.0f} s") from None
         finally:
-            if process.returncode is None:
-                process.kill()
-            status = await process.wait()
+            status = await _end(process)
         if status == ssh.FAILED:
             raise ssh.explain(rig, connection, workspace, _text(complaint))
         if len(output) > MAX_OUTPUT:
@@ -100,7 +98,7 @@ async def _send(rig: str, connection: Connection, workspace: Workspace, probe: b
 
 
 async def _exchange(process: asyncio.subprocess.Process, probe: bytes) -> bytes:
-    """Send the probe, read up to one byte over the limit, and wait for the end; kills a process that prints more."""
+    """Send the probe and read what comes back: to its end, or until it is more than anybody wants."""
     if process.stdin is None or process.stdout is None:
         raise AssertionError("both were asked for as pipes")
     try:
@@ -113,10 +111,19 @@ async def _exchange(process: asyncio.subprocess.Process, probe: bytes) -> bytes:
     while chunk := await process.stdout.read(65536):
         output += chunk
         if len(output) > MAX_OUTPUT:
-            process.kill()
-            break
+            return bytes(output)
     await process.wait()
     return bytes(output)
+
+
+async def _end(process: asyncio.subprocess.Process) -> int:
+    """Make sure that ssh has ended; returns its exit status."""
+    if process.returncode is None:
+        process.kill()
+        # asyncio waits for the pipe to be closed too, and a reader that holds back never sees that.
+        while process.stdout is not None and await process.stdout.read(65536):
+            pass
+    return await process.wait()
 
 
 def _text(complaint: IO[bytes]) -> str:

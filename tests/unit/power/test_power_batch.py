@@ -46,8 +46,10 @@ def test_a_mistake_of_ours_is_not_taken_for_a_rigs_error():
 
 def test_who_stops_early_waits_for_nobody():
     ended = []
+    all_began = threading.Barrier(3, timeout=10)
 
     def work(rig, clock):
+        all_began.wait()
         if rig is RIGS[0]:
             return
         try:
