@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-HEARTBEAT = 30.0
-"""Seconds of silence after which a plain line says that a rig is still at the same thing."""
+HEARTBEAT = 15.0
+"""Seconds of silence after which a plain line says what a rig is at."""
 
 
 class Progress(Protocol):
     """Where the work reports to; every method may be called from any thread."""
 
     def say(self, rig: str, phase: str, text: str) -> None:
-        """What a rig is at now."""
+        """Something happened to a rig that is worth a line."""
+        ...
+
+    def busy(self, rig: str, phase: str, text: str) -> None:
+        """What a rig is at now; one of very many, so it is worth a line only when it takes long."""
         ...
 
     def end(self, rig: str, phase: str, text: str, *, ok: bool) -> None:
@@ -76,7 +80,7 @@ class _Ticker:
 
 
 class PlainProgress:
-    """One line per change, ``rig01  base  Install packages``, and a heartbeat for what takes long."""
+    """One line for everything that happened, ``rig01  base  changed: Set the time zone``, and for what takes long."""
 
     def __init__(self, stream: TextIO, *, heartbeat: float = HEARTBEAT) -> None:
         self._stream = stream
@@ -104,6 +108,13 @@ class PlainProgress:
             self._lines[rig] = _Line(phase, text, now, now)
             self._print(rig, phase, text)
 
+    def busy(self, rig: str, phase: str, text: str) -> None:
+        """Remember it, for the line that a long silence is worth."""
+        with self._guard:
+            now = time.monotonic()
+            last = self._lines.get(rig)
+            self._lines[rig] = _Line(phase, text, now, now if last is None else last.said)
+
     def end(self, rig: str, phase: str, text: str, *, ok: bool) -> None:
         """Print how the phase ended."""
         with self._guard:
@@ -123,7 +134,7 @@ class PlainProgress:
             for rig, line in self._lines.items():
                 if not line.ended and now - line.said >= self._heartbeat:
                     line.said = now
-                    self._print(rig, line.phase, f"{line.text} (still, {now - line.since:.0f} s)")
+                    self._print(rig, line.phase, f"{line.text} ({now - line.since:.0f} s so far)")
 
     def _print(self, rig: str, phase: str, text: str) -> None:
         print(f"{rig:<12} {phase:<8} {text}", file=self._stream, flush=True)
@@ -156,6 +167,10 @@ class LiveProgress:
     def say(self, rig: str, phase: str, text: str) -> None:
         """Show what the rig is at."""
         self._set(rig, _Line(phase, text, time.monotonic(), 0.0))
+
+    def busy(self, rig: str, phase: str, text: str) -> None:
+        """Show what the rig is at."""
+        self.say(rig, phase, text)
 
     def end(self, rig: str, phase: str, text: str, *, ok: bool) -> None:
         """Show how the phase ended."""

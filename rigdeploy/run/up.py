@@ -334,8 +334,12 @@ class _Up:
 
     def _on_event(self, event: Event) -> None:
         node = self.nodes.get(event.host)
-        if node is not None and event.kind == "started":
-            self._say(node, event.task)
+        if node is None:
+            return
+        if event.kind == "started":
+            self._progress.busy(node.name, node.phase, event.task)
+        elif event.kind == "changed":
+            self._say(node, f"{'would change' if self._options.check else 'changed'}: {event.task}")
 
     def _fail(self, node: Node, error: RigdeployError) -> None:
         node.error = error

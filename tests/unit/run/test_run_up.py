@@ -364,13 +364,15 @@ def test_a_defect_in_a_rigs_thread_is_that_rigs_failure(world, up, monkeypatch):
 def test_silence_is_broken_by_a_heartbeat():
     stream = PlainStream()
     progress = PlainProgress(stream, heartbeat=0.0)
-    progress.say("rig01", "driver", "Build the module")
-    progress.say("rig01", "driver", "Build the module")
+    progress.say("rig01", "driver", "never applied")
+    progress.say("rig01", "driver", "never applied")
+    progress.busy("rig01", "driver", "Look for packages")
+    progress.busy("rig01", "driver", "Build the module")
     progress.tick()
     progress.end("rig01", "driver", "done", ok=True)
     progress.tick()
     assert [line.split() for line in stream.lines] == [
-        ["rig01", "driver", "Build", "the", "module"],
-        ["rig01", "driver", "Build", "the", "module", "(still,", "0", "s)"],
+        ["rig01", "driver", "never", "applied"],
+        ["rig01", "driver", "Build", "the", "module", "(0", "s", "so", "far)"],
         ["rig01", "driver", "done"],
     ]
