@@ -58,16 +58,25 @@ def _set(twin: Twin, name: str, value: str) -> int:
 
 def _later(twin: Twin, command: str) -> int:
     """Act now, or after the BMC's lag; a power-on may be forgotten altogether."""
-    now = node.faults(twin)
-    if command == "on" and now.swallow_power_on and not node.is_on(twin):
-        node.save_faults(twin, dataclasses.replace(now, swallow_power_on=now.swallow_power_on - 1))
+    if command == "on" and _swallowed(twin):
         return 0
-    if not now.bmc_lag:
+    lag = node.faults(twin).bmc_lag
+    if not lag:
         return _act(twin, command)
     lab = str(twin.lab.directory)
-    argv = [sys.executable, "-m", PROGRAM, lab, twin.name, DELAYED, str(now.bmc_lag), command]
+    argv = [sys.executable, "-m", PROGRAM, lab, twin.name, DELAYED, str(lag), command]
     processes.spawn(argv, group=twin.bmc_group, log=twin.directory / "bmc/log")
     return 0
+
+
+def _swallowed(twin: Twin) -> bool:
+    """Whether this power-on is one that the BMC forgets; counts it."""
+    with twin.hardware_lock():
+        now = node.faults(twin)
+        if not now.swallow_power_on or node.is_on(twin):
+            return False
+        node.save_faults(twin, dataclasses.replace(now, swallow_power_on=now.swallow_power_on - 1))
+        return True
 
 
 def _act(twin: Twin, command: str) -> int:

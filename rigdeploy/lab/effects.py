@@ -44,20 +44,27 @@ def fault(workspace: Workspace, rig: str, slot: str | None, request: Request) ->
     with lab.lock():
         twin = lab.twin(rig)
         _check(twin, slot, request)
-        now = node.faults(twin)
-        if request.clear:
-            _mend_driver(twin, now)
-            now = now.without_slot(slot) if slot else Faults()
-        if slot and request.slot:
-            now = now.with_slot(slot, **request.slot)
-        now = dataclasses.replace(now, **request.rig)
-        if request.host_key:
-            now = dataclasses.replace(now, host_key=secrets.token_hex(4))
-        if request.mismatch:
-            now = dataclasses.replace(now, mismatch=_confuse_driver(twin))
-        node.save_faults(twin, now)
+        with twin.hardware_lock():
+            now = _changed(twin, slot, request)
+            node.save_faults(twin, now)
         _apply(twin, now, request)
     return now.describe()
+
+
+def _changed(twin: Twin, slot: str | None, request: Request) -> Faults:
+    """The twin's faults with the request in force."""
+    now = node.faults(twin)
+    if request.clear:
+        _mend_driver(twin, now)
+        now = now.without_slot(slot) if slot else Faults()
+    if slot and request.slot:
+        now = now.with_slot(slot, **request.slot)
+    now = dataclasses.replace(now, **request.rig)
+    if request.host_key:
+        now = dataclasses.replace(now, host_key=secrets.token_hex(4))
+    if request.mismatch:
+        now = dataclasses.replace(now, mismatch=_confuse_driver(twin))
+    return now
 
 
 def _check(twin: Twin, slot: str | None, request: Request) -> None:

@@ -129,10 +129,20 @@ def write_hardware(twin: Twin, *, fresh: bool) -> None:
     ``fresh`` starts from nothing, as a boot does: no module is loaded, no driver is bound. Otherwise only what differs
     is written, so that a running node sees the change and keeps its driver.
     """
+    with twin.hardware_lock():
+        now = faults(twin)
+        if fresh:
+            _empty(twin.hardware)
+            if now.mismatch:
+                now = dataclasses.replace(now, mismatch="")
+                save_faults(twin, now)
+        _write_hardware(twin, now)
+        if fresh:
+            _write(twin.hardware / "state.json", "{}")
+
+
+def _write_hardware(twin: Twin, now: Faults) -> None:
     build, board, gpus = parts(twin)
-    now = faults(twin)
-    if fresh:
-        _empty(twin.hardware)
     for directory in ("sys/module", "sys/bus/pci/drivers", "sys/bus/pci/devices", "proc/driver"):
         (twin.hardware / directory).mkdir(parents=True, exist_ok=True)
     write_tree(twin.hardware, hardware.tree(build, board, gpus, now, time.time()))
@@ -140,10 +150,6 @@ def write_hardware(twin: Twin, *, fresh: bool) -> None:
     _write(twin.hardware / "kmsg", "".join(f"{line}\n" for line in hardware.kernel_log(build, board, gpus, now)))
     orders: dict[str, Any] = {"disk_full": now.disk_full, "host_key": now.host_key, "nouveau": now.nouveau}
     _write(twin.hardware / "orders.json", json.dumps(orders))
-    if fresh:
-        _write(twin.hardware / "state.json", "{}")
-        if now.mismatch:
-            save_faults(twin, dataclasses.replace(now, mismatch=""))
 
 
 def write_tree(directory: Path, tree: hardware.Tree) -> None:

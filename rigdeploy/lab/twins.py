@@ -157,6 +157,12 @@ class Twin:
         with _locked(self.directory / "power.lock"):
             yield
 
+    @contextlib.contextmanager
+    def hardware_lock(self) -> Iterator[None]:
+        """Keep a fault, a boot and the BMC from changing the hardware's and the faults' files at once."""
+        with _locked(self.directory / "hardware.lock"):
+            yield
+
     def record(self) -> dict[str, Any]:
         """What was declared when the twin was built: number, power driver, build, board, cards."""
         data: dict[str, Any] = json.loads((self.directory / "rig.json").read_text())
