@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,7 @@ def down(workspace: Workspace) -> bool:
         for twin in lab.twins():
             processes.wait_until(partial(_released, twin), 30, f"{twin.disk} is still in use")
         shutil.rmtree(lab.directory)
+        shutil.rmtree(replace(workspace, lab=True).control_dir, ignore_errors=True)
     return True
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 from rigdeploy.errors import LabError
@@ -74,11 +76,25 @@ def create_node(twin: Twin) -> None:
 
 
 def remove(lab: Lab) -> None:
-    """Remove the lab's namespaces, and with them its bridge and cables."""
+    """Remove the lab's namespaces, and with them its bridge and cables.
+
+    What is still inside (connections that ssh keeps open, a command with --lab) ends: a namespace lives on, without a
+    name, as long as a process is in it.
+    """
     for name in [path.name for path in NAMESPACES.glob(f"{lab.netns}*")]:
         if name == lab.netns or name.startswith(f"{lab.netns}-"):
+            _end_visitors(name)
             _delete(name)
     _release_directory()
+
+
+def _end_visitors(name: str) -> None:
+    if not is_up(name):
+        return
+    for pid in map(int, run(["ip", "netns", "pids", name]).split()):
+        if pid != os.getpid():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def lose_datagrams(twin: Twin, percent: int) -> None:
