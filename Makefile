@@ -24,7 +24,7 @@ demo: setup  ## two virtual rigs, from powered off to verified
 	@scripts/demo.sh $(BIN)
 
 .PHONY: test
-test: test-unit test-newest test-lab test-roles  ## everything: pure tests, then the twins, then the roles
+test: test-unit test-newest test-local test-lab test-roles  ## everything, from the pure tests to the roles on twins
 
 .PHONY: test-unit
 test-unit: setup-dev  ## the pure tests (under a minute)
@@ -33,6 +33,10 @@ test-unit: setup-dev  ## the pure tests (under a minute)
 .PHONY: test-newest
 test-newest:  ## the pure tests again on Python 3.12 or later, where there is one
 	@scripts/test-newest.sh
+
+.PHONY: test-local
+test-local: setup-dev  ## tests with real tools on this machine: Ansible, sshd, a simulated BMC
+	$(BIN)/pytest tests/local
 
 .PHONY: test-lab
 test-lab: setup-dev  ## tests on virtual rigs (root)
