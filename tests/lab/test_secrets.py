@@ -54,7 +54,9 @@ def test_planted_bmc_password_shows_nowhere(lab_fleet):
     watch.start()
     outputs = []
     lab_fleet.renew("rig01")
-    for command in (["up", "rig01", "--yes"], ["power", "cycle", "rig01", "--yes"], ["status"], ["runs"], ["log"]):
+    for command in (["up", "--yes"], ["power", "cycle", "rig01", "--yes"], ["status"], ["runs"], ["log"]):
+        if command == ["status"]:
+            lab_fleet.booted("rig01")
         done = lab_fleet.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr
         outputs.append(done.stdout + done.stderr)

@@ -11,6 +11,7 @@ import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -110,6 +111,17 @@ def change_host_keys(order: str, booting: bool) -> None:
             stream.write(order)
     # At boot sshd starts after us, and to wait for it here would be to wait for ever.
     subprocess.run(["systemctl", "try-restart", *(["--no-block"] if booting else []), "ssh"], check=False)
+    end_ssh_sessions()
+
+
+def end_ssh_sessions() -> None:
+    """Cut the connections that were made under the old keys: another machine would not know them either."""
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        if (read(path) or "").startswith("sshd: ") and "[listener]" not in (read(path) or ""):
+            try:
+                os.kill(int(path.split("/")[2]), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
 
 
 def read(path: str) -> str | None:
