@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MANAGED_ROLES = ("base", "nvidia_driver")
 """The roles that record on the node what they did, and from which inputs."""
 
+_SHARED_ROLES = ("package_manager",)
+"""Roles that those include: what they do is part of what those do."""
+
 _NOT_THE_ROLE = frozenset({"molecule", "tests", "__pycache__", "README.md"})
 """Parts of a role's directory that change nothing on a node."""
 
@@ -38,7 +41,8 @@ def host_variables(fleet: Fleet, rig: Rig, content: Path) -> dict[str, Any]:
     beside = _variable_files(fleet.workspace.inventory, rig.name)
     for role in MANAGED_ROLES:
         if any(name.startswith(f"{role}_") for name in variables):
-            extra = digest([*_role_files(content / "roles" / role), *beside])
+            own = [file for part in (role, *_SHARED_ROLES) for file in _role_files(content / "roles" / part)]
+            extra = digest([*own, *beside])
             variables[f"{role}_inputs_hash"] = inputs_hash(role, variables, extra)
     return variables
 
@@ -127,9 +131,9 @@ def digest(files: Iterable[tuple[str, Path]]) -> str:
 
 
 def _role_files(directory: Path) -> Iterator[tuple[str, Path]]:
-    """What a role does: its files under names relative to it, so that every installation counts the same."""
+    """What a role does: its files under names relative to all roles, so that every installation counts the same."""
     for path in directory.rglob("*"):
-        relative = path.relative_to(directory)
+        relative = path.relative_to(directory.parent)
         if path.is_file() and not _NOT_THE_ROLE.intersection(relative.parts):
             yield relative.as_posix(), path
 

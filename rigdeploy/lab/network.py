@@ -91,10 +91,19 @@ def remove(lab: Lab) -> None:
 def _end_visitors(name: str) -> None:
     if not is_up(name):
         return
-    for pid in map(int, run(["ip", "netns", "pids", name]).split()):
-        if pid != os.getpid():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    inside = set(map(int, run(["ip", "netns", "pids", name]).split()))
+    for pid in inside - _callers():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _callers() -> set[int]:
+    """This process and those it was started by: they end by themselves, and want to see the result."""
+    found, pid = set(), os.getpid()
+    while pid > 0:
+        found.add(pid)
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return found
 
 
 def lose_datagrams(twin: Twin, percent: int) -> None:
