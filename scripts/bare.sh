@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Run .ci/run on the committed tree in a bare Debian 12 root: Python 3.11 and git, and nothing else.
+# Run a command (default: .ci/run) on the committed tree in a bare Debian 12 root: Python 3.11 and git, nothing else.
+#   scripts/bare.sh bash -c 'apt-get update && apt-get install -y make && make demo'
 # What only works because of something installed on this machine by hand fails there. Needs root and mmdebstrap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- bash .ci/run
 work=$(mktemp -d -t rigdeploy-bare.XXXXXX)
 root=$work/root
 cleanup() {
@@ -25,4 +27,4 @@ if [ -d ../shared ]; then cp -a ../shared "$root/root/shared"; fi
 for dir in proc sys dev; do mount --rbind "/$dir" "$root/$dir" && mount --make-rslave "$root/$dir"; done
 mount -t tmpfs tmpfs "$root/run"
 env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 CI=true \
-  chroot "$root" bash -c 'cd /root/checkout && bash .ci/run' </dev/null
+  chroot "$root" bash -c 'cd /root/checkout && exec "$@"' bare "$@" </dev/null

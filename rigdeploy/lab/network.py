@@ -98,7 +98,7 @@ def _end_visitors(name: str) -> None:
 
 
 def _callers() -> set[int]:
-    """This process and those it was started by: they end by themselves, and want to see the result."""
+    """Our process and those it was started by: they end by themselves, and want to see the result."""
     found, pid = set(), os.getpid()
     while pid > 0:
         found.add(pid)
