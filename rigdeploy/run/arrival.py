@@ -51,9 +51,10 @@ def switch_on(rig: Rig, workspace: Workspace, say: Say, stop: threading.Event) -
         say(text)
 
     def ask(asked: Rig, what: Literal["on", "off"]) -> None:
-        heard(f"please switch {asked.name} {what}; waiting up to {rig.power.timeout_seconds} s")
+        who = " (in the lab, the lab does)" if workspace.lab else ""
+        heard(f"please switch {asked.name} {what}{who}; waiting up to {rig.power.timeout_seconds} s")
 
-    with closing(open_driver(rig, workspace, None if workspace.lab else ask)) as driver:
+    with closing(open_driver(rig, workspace, ask)) as driver:
         return ensure(driver, PowerState.ON, rig.power.timeout_seconds, heard)
 
 

@@ -46,7 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
 
     def _switch(self, rig: Rig, workspace: Workspace, state: str, *, soft: bool) -> dict[str, Any]:
-        with closing(open_driver(rig, workspace, None if workspace.lab else self._ask)) as driver:
+        with closing(open_driver(rig, workspace, self._ask)) as driver:
             before = policy.read(driver, READ_SECONDS)
             seconds = rig.power.timeout_seconds
             want = PowerState.OFF if state == "off" else PowerState.ON
