@@ -174,7 +174,8 @@ def order(twin: Twin) -> None:
     if leader is None:
         return
     script = ["/usr/bin/python3", "/usr/lib/rigdeploy-twin/boot.py", "faults"]
-    processes.run(["nsenter", "-t", str(leader), "-m", "-u", "-i", "-n", "-p", *script])
+    # --root: where we run in a chroot ourselves, the top of the node's mount namespace is not the node's root.
+    processes.run(["nsenter", "-t", str(leader), "-m", "-u", "-i", "-n", "-p", "--root", *script])
 
 
 def authorise(twin: Twin, upper: Path) -> None:
