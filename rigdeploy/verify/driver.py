@@ -15,52 +15,60 @@ def driver(case: Case) -> Iterator[Finding]:
     if stack is None:
         return
     seen = case.observation.driver
-    for finding in (_nouveau(seen), _loaded(case, seen), _answers(case, seen)):
+    for finding in (_nouveau(case, seen), _loaded(case, seen), _answers(case, seen)):
         yield finding
         if finding.status is Status.FAIL:
             return
-    yield _branch(stack.driver, seen)
+    yield _branch(case, stack.driver, seen)
     if stack.modules != "auto":
-        yield _flavour(stack.modules, seen)
+        yield _flavour(case, stack.modules, seen)
 
 
 def _finding(
-    check: str, ok: bool | None, declared: str, observed: str | None, cause: str = "", remedy: str = ""
+    case: Case, check: str, ok: bool | None, declared: str, observed: str | None, cause: str, remedy: str
 ) -> Finding:
-    status = Status.UNKNOWN if ok is None else Status.PASS if ok else Status.FAIL
+    """``cause`` and ``remedy`` are those of a FAIL; what could not be read has its own."""
+    if ok is None:
+        lines = case.observation.unread
+        why = next((line.why for line in lines if line.what in ("driver", "gpus", check)), "the node does not say")
+        remedy = f"{why}: run rigdeploy/node/probe.py on the node as root and look at what it prints"
+        return Finding(check, "driver", Status.UNKNOWN, declared, "", "unreadable", remedy)
     if ok:
-        cause = remedy = ""
-    return Finding(check, "driver", status, declared, observed or "", "unreadable" if ok is None else cause, remedy)
+        return Finding(check, "driver", Status.PASS, declared, observed or "")
+    return Finding(check, "driver", Status.FAIL, declared, observed or "", cause, remedy)
 
 
-def _nouveau(seen: Driver) -> Finding:
+def _nouveau(case: Case, seen: Driver) -> Finding:
     ok = None if seen.nouveau is None else not seen.nouveau
     remedy = "nouveau holds the cards: blacklist it and reboot ('rigdeploy up' does both)"
-    return _finding("driver.nouveau", ok, "not loaded", "loaded" if seen.nouveau else "not loaded", "nouveau", remedy)
+    observed = "loaded" if seen.nouveau else "not loaded"
+    return _finding(case, "driver.nouveau", ok, "not loaded", observed, "nouveau", remedy)
 
 
 def _loaded(case: Case, seen: Driver) -> Finding:
-    observed = {True: "loaded", False: "not loaded", None: ""}[seen.loaded]
+    observed = "loaded" if seen.loaded else "not loaded"
     remedy = f"bring it up: rigdeploy up {case.rig.name} --only driver"
-    return _finding("driver.loaded", seen.loaded, "loaded", observed, "not-loaded", remedy)
+    return _finding(case, "driver.loaded", seen.loaded, "loaded", observed, "not-loaded", remedy)
 
 
 def _answers(case: Case, seen: Driver) -> Finding:
     why = next((line.why for line in case.observation.unread if line.what == "gpus"), "")
     # A module and a library of two versions are what an upgrade leaves until the next reboot.
     mismatch = "mismatch" in why.lower()
-    remedy = "reboot: module and library have different versions" if mismatch else f"nvidia-smi fails ({why})"
+    remedy = "reboot: module and library have different versions"
+    if not mismatch:
+        remedy = f"nvidia-smi fails ({why}): look for NVRM and Xid in the node's dmesg, then power the rig off and on"
     cause = "version-mismatch" if mismatch else "no-answer"
-    return _finding("driver.answers", seen.answers, "nvidia-smi works", why, cause, remedy)
+    return _finding(case, "driver.answers", seen.answers, "nvidia-smi works", why, cause, remedy)
 
 
-def _branch(declared: str, seen: Driver) -> Finding:
+def _branch(case: Case, declared: str, seen: Driver) -> Finding:
     ok = None if seen.version is None else seen.version.partition(".")[0] == declared
     remedy = f"the loaded driver is of another branch than {declared}: run 'rigdeploy up', which may reboot"
-    return _finding("driver.version", ok, declared, seen.version, "other-version", remedy)
+    return _finding(case, "driver.version", ok, declared, seen.version, "other-version", remedy)
 
 
-def _flavour(declared: str, seen: Driver) -> Finding:
+def _flavour(case: Case, declared: str, seen: Driver) -> Finding:
     ok = None if seen.flavour is None else seen.flavour == declared
     remedy = f"the {declared} kernel modules are declared: run 'rigdeploy up', which reboots"
-    return _finding("driver.modules", ok, declared, seen.flavour, "other-modules", remedy)
+    return _finding(case, "driver.modules", ok, declared, seen.flavour, "other-modules", remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rigdeploy.node.observation import Drift
+from rigdeploy.node.observation import Drift, Unread
 from rigdeploy.verify.case import Case
 from rigdeploy.verify.findings import Finding, Status
 
@@ -13,16 +13,28 @@ _SHOWN = 3
 
 
 def drift(case: Case) -> Iterator[Finding]:
-    """One finding per role that recorded itself on the node."""
+    """One finding per role that recorded itself on the node, and one if there is a record that cannot be read."""
+    if lost := [line for line in case.observation.unread if line.what == "managed" or _is_record(line.what)]:
+        yield _unknown(case, "rig", lost[0])
     for role, managed in sorted(case.observation.managed.items()):
         found = managed.drift
         if found:
             yield _drifted(case, role, found)
         elif unread := [line for line in case.observation.unread if line.what.startswith("managed.")]:
-            remedy = f"{unread[0].what}: {unread[0].why}"
-            yield Finding("managed", role, Status.UNKNOWN, "as the role left it", "", "unreadable", remedy)
+            yield _unknown(case, role, unread[0])
         else:
             yield Finding("managed", role, Status.PASS, "as the role left it", "as the role left it")
+
+
+def _is_record(what: str) -> bool:
+    return what.startswith("managed[") and what.endswith("]")
+
+
+def _unknown(case: Case, subject: str, line: Unread) -> Finding:
+    remedy = f"{line.what}: {line.why}; a login as root, or with sudo without a password, can read more"
+    if _is_record(line.what):
+        remedy = f"{line.what}: {line.why}; rigdeploy up {case.rig.name} writes it anew"
+    return Finding("managed", subject, Status.UNKNOWN, "as the role left it", "", "unreadable", remedy)
 
 
 def _drifted(case: Case, role: str, found: tuple[Drift, ...]) -> Finding:

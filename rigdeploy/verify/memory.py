@@ -26,12 +26,19 @@ def per_card(case: Case) -> Iterator[Finding]:
 
     Nor anything at all before a driver is there: ``total`` says so once for all cards.
     """
-    for card, _ in case.occupied() if case.observation.gpus else ():
+    there = case.observation.gpus or case.observation.driver.answers
+    for card, _ in case.occupied() if there else ():
         if card.gpu is None or card.is_declared_model is False:
             continue
         size = card.reading.memory_mib if card.reading else None
         declared = f"{_expected(card.gpu, card)} MiB"
-        if size is None or (card.reading is not None and card.reading.mig):
+        if card.reading is None and case.observation.driver.answers and not case.observation.why_unread("gpus[]"):
+            remedy = (
+                f"the driver works and does not show the card in {case.place(card)}: look for NVRM and Xid in the "
+                "node's dmesg, check the card's power cables, then power the rig off and on"
+            )
+            yield Finding("memory.card", card.slot, Status.FAIL, declared, "not shown", "card-lost", remedy)
+        elif size is None or (card.reading is not None and card.reading.mig):
             yield _unknown(case, card, declared)
         else:
             cause, remedy = _judge(case, card, card.gpu, size)
@@ -65,29 +72,28 @@ def total(case: Case) -> Iterator[Finding]:
 
 def _expected(gpu: Gpu, card: Card) -> int:
     """The reading to expect in the card's ECC state; nothing known there, the nominal size."""
-    ecc = bool(card.reading and card.reading.ecc)
-    known = gpu.memory_mib.ecc_on if ecc else gpu.memory_mib.ecc_off
-    return next(iter([*known, *gpu.memory_mib.ecc_on, *gpu.memory_mib.ecc_off]))
+    return next(iter(_known(gpu, card.reading.ecc if card.reading else None)), gpu.memory_gib * 1024)
+
+
+def _known(gpu: Gpu, ecc: bool | None) -> list[int]:
+    """The readings known for an ECC state. Cards without ECC say N/A; of one that has it, either may be meant."""
+    totals = gpu.memory_mib
+    if ecc:
+        return totals.ecc_on or [value * 15 // 16 for value in totals.ecc_off]
+    return totals.ecc_off if ecc is False else [*totals.ecc_off, *totals.ecc_on]
 
 
 def _ecc_costs(gpu: Gpu | None) -> bool:
-    """Whether ECC takes memory away: not from HBM, nor from cards known to show the same size either way."""
-    totals = gpu.memory_mib if gpu else None
-    if totals is None or not totals.ecc_off or not totals.ecc_on:
+    """Whether ECC takes memory away: not from cards known to show their nominal size with it (HBM, GDDR7)."""
+    if gpu is None or not gpu.memory_mib.ecc_on:
         return True
-    return min(totals.ecc_on) < min(totals.ecc_off)
+    return min(gpu.memory_mib.ecc_on) < _LOWER * gpu.memory_gib * 1024
 
 
 def _is_right(gpu: Gpu, size: int, ecc: bool | None) -> bool:
-    totals = gpu.memory_mib
-    known = set(totals.ecc_on if ecc else totals.ecc_off)
-    if ecc is None:  # Cards without ECC say N/A; of one that has it, either state may be meant.
-        known |= set(totals.ecc_on)
-    if ecc and not totals.ecc_on:
-        known |= {value * 15 // 16 for value in totals.ecc_off}
     nominal = gpu.memory_gib * 1024
     lower = _LOWER_WITH_ECC if ecc and _ecc_costs(gpu) else _LOWER
-    return size in known or lower * nominal <= size <= _UPPER * nominal
+    return size in _known(gpu, ecc) or lower * nominal <= size <= _UPPER * nominal
 
 
 def _judge(case: Case, card: Card, gpu: Gpu, size: int) -> tuple[str, str]:
@@ -132,7 +138,7 @@ def _without_driver(case: Case, declared: str) -> Iterator[Finding]:
 
 def _unknown(case: Case, card: Card, declared: str) -> Finding:
     if card.reading and card.reading.mig:
-        why = "the card is split by MIG, so the driver shows a part's memory"
+        why = "the card is split by MIG, so the driver shows a part's memory: verify it with 'nvidia-smi -mig 0'"
     else:
         why = case.observation.why_unread(f"gpus[{card.address}].memory_mib") or "nvidia-smi does not show the card"
     return Finding("memory.card", card.slot, Status.UNKNOWN, declared, "", "unreadable", why)

@@ -30,6 +30,10 @@ SIZES = [
     ("t4", 15109, True, "", ""),
     ("h100-pcie", 81559, True, "", ""),
     ("h100-pcie", 40960, True, "memory-missing", "less memory"),
+    # ECC costs HBM and GDDR7 nothing: what it would cost GDDR6 is missing here.
+    ("a100-pcie-40gb", 40536, True, "", ""),
+    ("a100-pcie-40gb", 38400, True, "memory-missing", "less memory"),
+    ("rtx-pro-6000-blackwell", 91769, True, "memory-missing", "less memory"),
 ]
 
 
@@ -77,9 +81,43 @@ def test_an_unread_size_is_unknown_and_so_is_the_total(bench):
     assert "ERR!" in node.finding("memory.card", "PCIE3").remedy
 
 
-def test_a_card_that_the_driver_lost_is_unknown(bench):
+@pytest.mark.parametrize(
+    ("gpu", "ecc", "expected"),
+    [
+        ("rtx-3090", None, 24576),
+        ("rtx-a5000", True, 23028),
+        ("rtx-a6000", True, 46068),
+        ("a10", None, 23028),
+        ("a10", False, 24576),
+    ],
+)
+def test_what_is_expected_follows_the_ecc_state(bench, catalogue, gpu, ecc, expected):
+    slots = dict(catalogue.builds["pro-4x3090"].slots)
+    slots["PCIE3"] = slots["PCIE3"].model_copy(update={"gpu": gpu})
+    node = bench(slots=slots)
+    node.reading("PCIE3").update(memory_mib=expected, ecc=ecc)
+    finding = node.finding("memory.card", "PCIE3")
+    assert (finding.status, finding.declared) == ("PASS", f"{expected} MiB")
+
+
+def test_a_card_that_a_working_driver_does_not_show_fails(bench):
     node = bench()
     node.document["gpus"] = node.document["gpus"][1:]
+    assert ("memory.card", "PCIE1", "FAIL", "card-lost") in node.wrong()
+    assert "dmesg" in node.finding("memory.card", "PCIE1").remedy
+
+
+def test_a_working_driver_that_shows_no_card_at_all_fails_each(bench):
+    node = bench()
+    node.document["gpus"] = []
+    lost = [line[1] for line in node.wrong() if line[0] == "memory.card" and line[2:] == ("FAIL", "card-lost")]
+    assert lost == list(node.rig.build.slots)
+
+
+def test_a_card_that_may_be_the_one_without_an_address_is_unknown(bench):
+    node = bench()
+    node.document["gpus"] = node.document["gpus"][1:]
+    node.document["unread"].append({"what": "gpus[]", "why": "nvidia-smi gives a card the address 'x'"})
     assert ("memory.card", "PCIE1", "UNKNOWN", "unreadable") in node.wrong()
 
 

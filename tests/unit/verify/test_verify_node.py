@@ -54,6 +54,10 @@ def test_a_driver_that_is_not_as_declared(declared, change, stack, check, status
     node = declared(stack)
     node.document["driver"] |= change
     assert node.wrong() == [(check, "driver", status, cause)]
+    finding = node.finding(check, "driver")
+    assert finding.remedy
+    if status == "UNKNOWN":
+        assert (finding.observed, finding.remedy.partition(":")[0]) == ("", "the node does not say")
 
 
 def test_declared_modules_pass(declared):
@@ -114,6 +118,14 @@ def test_drift_that_could_not_be_looked_for_is_unknown(bench):
     node.document["managed"] = {"base": {"inputs": "aa", "recorded": "", "drift": []}}
     node.document["unread"].append({"what": "managed.services", "why": "systemctl: not there"})
     assert node.finding("managed", "base").status == "UNKNOWN"
+
+
+@pytest.mark.parametrize("what", ["managed", "managed[base]"])
+def test_a_record_that_cannot_be_read_is_unknown(bench, what):
+    node = bench()
+    node.document["unread"].append({"what": what, "why": "the record is no JSON object"})
+    assert node.wrong() == [("managed", "rig", "UNKNOWN", "unreadable")]
+    assert "no JSON object" in node.finding("managed", "rig").remedy
 
 
 def test_a_verdict_is_the_same_twice(bench):
