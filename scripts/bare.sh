@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d -t rigdeploy-bare.XXXXXX)
 root=$work/root
 cleanup() {
+  # A command that failed may have left a lab: its nodes would keep the root in use.
+  chroot "$root" sh -c 'cd /root/checkout && .venv/bin/rigdeploy lab down' >/dev/null 2>&1 || true
   umount -R "$root/proc" "$root/sys" "$root/dev" "$root/run" 2>/dev/null || true
   findmnt -rn -o TARGET | grep -q "^$root/" || rm -rf --one-file-system "$work"
 }
