@@ -77,6 +77,9 @@ class Fleet:
 
         A pattern that names no rig is a UsageError; one that names only rigs without a twin, in the lab, a LabError.
         """
+        if any(not pattern.strip(", \t") for pattern in patterns):
+            # A script's variable that is not set must not mean the whole fleet.
+            raise UsageError("an empty name names no rig", "leave it out to mean the whole fleet")
         wanted = [part.strip() for pattern in patterns for part in pattern.split(",") if part.strip()]
         for pattern in wanted:
             if fnmatch.filter(self.rigs, pattern):

@@ -114,6 +114,13 @@ def test_select(make_fleet: MakeFleet) -> None:
     assert caught.value.remedy == "declared: rig01, rig02"
 
 
+@pytest.mark.parametrize("patterns", [[""], [" "], [","], ["rig01", ""]])
+def test_an_empty_name_is_not_the_whole_fleet(make_fleet: MakeFleet, patterns: list[str]) -> None:
+    fleet = load_fleet(make_fleet())
+    with pytest.raises(UsageError, match="an empty name"):
+        fleet.select(patterns)
+
+
 def test_anchors_and_merge_keys(make_fleet: MakeFleet) -> None:
     text = FLEET.replace("rigs:\n", "x-common: &common\n  training: false\n  address: 192.0.2.99\nrigs:\n")
     fleet = load_fleet(make_fleet(text.replace("  rig02:\n", "  rig02:\n    <<: *common\n")))
