@@ -25,10 +25,11 @@ def command(workspace: Workspace, *, as_json: bool, number: int) -> None:
     Example: rigdeploy runs -n 5
     """
     from rigdeploy.run.ledger import Ledger
+    from rigdeploy.run.leftovers import bury
 
     workspace.prepare()
     with Ledger(workspace.ledger, workspace.runs) as ledger:
-        ledger.mark_dead()
+        bury(ledger, workspace.runs)
         found = ledger.runs()[:number]
     if as_json:
         echo_json({"schema": SCHEMA, "runs": [asdict(run) for run in found]})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rigdeploy.errors import UsageError
 from rigdeploy.run.ledger import Ledger, Phase, Run, Verdict
+from rigdeploy.run.leftovers import bury
 from rigdeploy.workspace import Workspace
 
 _HEADING = re.compile(r"(PLAY|TASK|RUNNING HANDLER)\b")
@@ -29,7 +30,7 @@ def read_log(workspace: Workspace, name: str | None = None, rig: str | None = No
     UsageError when there is no such run, or several.
     """
     with Ledger(workspace.ledger, workspace.runs) as ledger:
-        ledger.mark_dead()
+        bury(ledger, workspace.runs)
         run = _find(ledger.runs(), name)
         phases = [phase for phase in ledger.phases(run.id) if rig in (None, phase.rig)]
         verdicts = [verdict for verdict in ledger.verdicts(run.id) if rig in (None, verdict.rig)]

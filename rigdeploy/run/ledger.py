@@ -58,7 +58,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Phase:
-    """What one phase of a run did to one rig: ``outcome`` is running, done, failed, interrupted or died.
+    """What one phase of a run did to one rig: ``outcome`` is running, done, rehearsed, failed, interrupted or died.
 
     ``asked`` is the hash of the role's inputs, None for a phase that is no role.
     """
@@ -100,9 +100,15 @@ class Ledger:
         self._guard = threading.RLock()
         self._alive: dict[str, int] = {}
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        self._database.row_factory = sqlite3.Row
-        self._prepare(path)
+        try:
+            self._database = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._database.row_factory = sqlite3.Row
+            self._prepare(path)
+        except sqlite3.Error as error:
+            raise RigdeployError(
+                f"the ledger {path} cannot be used: {error}",
+                "is the disk full, or the file damaged? It may be moved away: it is history only",
+            ) from error
 
     def _prepare(self, path: Path) -> None:
         """Create the tables of a new file; UsageError on a file of another version."""

@@ -12,11 +12,21 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from rigdeploy.run.ledger import Ledger, Run
+
 MARK = "AWX_ISOLATED_DATA_DIR"
 """The variable by which ansible-runner tells its callback, and so everything below Ansible, the run's directory."""
 
 _KEPT_OPEN = b"ssh: "
 """How the process title of a connection that is kept open begins; it belongs to nobody and ends by itself."""
+
+
+def bury(ledger: Ledger, runs: Path) -> list[Run]:
+    """Mark the runs that died, and kill what Ansible left of them; returns those runs."""
+    dead = ledger.mark_dead()
+    for run in dead:
+        kill_left_behind(runs / run.id)
+    return dead
 
 
 def kill_left_behind(directory: Path) -> int:

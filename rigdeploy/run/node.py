@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rigdeploy.errors import EXIT_NODE, EXIT_PASS, RigdeployError
+from rigdeploy.errors import EXIT_NODE, EXIT_PASS, EXIT_USAGE, RigdeployError
 from rigdeploy.fleet.models import Rig
 from rigdeploy.plan.plan import NodePlan, NodeView
 from rigdeploy.verify.findings import Finding, exit_code
@@ -71,11 +71,13 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """5 when a rig failed, else what the findings say."""
+        """5 when a rig failed, 4 when the plan was declined, else what the findings say."""
         if self.outcome == "interrupted":
             return EXIT_INTERRUPTED
         if any(node.error is not None for node in self.nodes):
             return EXIT_NODE
+        if self.outcome == "declined":
+            return EXIT_USAGE
         findings = [finding for node in self.nodes for finding in node.findings]
         judged = any(node.judged for node in self.nodes)
         return exit_code(findings, strict=self.strict) if judged else EXIT_PASS

@@ -64,6 +64,8 @@ def summary(report: Report) -> list[str]:
             lines.append(f"{node.name}: would change: {change}")
     if report.outcome == "interrupted":
         lines.append("stopped; 'rigdeploy up' carries on from what it finds")
+    elif report.outcome == "declined":
+        lines.append("declined; nothing was changed")
     elif not report.changed and any(node.judged for node in report.nodes):
         lines.append("nothing had to change")
     return lines

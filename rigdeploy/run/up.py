@@ -22,7 +22,7 @@ from rigdeploy.power.base import PowerState
 from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, StoppedError, switch_on, wait_for_login
 from rigdeploy.run.events import Event
 from rigdeploy.run.ledger import Ledger, PhaseEntry
-from rigdeploy.run.leftovers import kill_left_behind
+from rigdeploy.run.leftovers import bury
 from rigdeploy.run.lock import RigLock
 from rigdeploy.run.node import Node, Options, Report, own_words
 from rigdeploy.run.playbook import PlayResult, run_playbook
@@ -56,12 +56,12 @@ def bring_up(
     """Do what the plan says and judge the result; errors of single rigs are in the report, not raised."""
     workspace.prepare()
     with Ledger(workspace.ledger, workspace.runs) as ledger:
-        for dead in ledger.mark_dead():
-            kill_left_behind(workspace.runs / dead.id)
+        for dead in bury(ledger, workspace.runs):
             progress.note(f"run {dead.id} died; carrying on from what the rigs show")
         run = ledger.begin(options.command, [rig.name for rig in rigs])
         up = _Up(run, ledger, fleet, workspace, options, progress)
         outcome = "interrupted"  # whatever ends the run before it says otherwise
+        refused: dict[str, LockedError] = {}
         try:
             with _locks(rigs, workspace, run, options.command, progress) as refused:
                 outcome = up.go([rig for rig in rigs if rig.name not in refused], confirm)
@@ -273,7 +273,8 @@ class _Up:
         )
         if result.outcome == "interrupted" or check:
             for entry in entries.values():
-                entry.end(result.outcome)
+                # A rehearsal is not done: how long it took says nothing about the phase.
+                entry.end("rehearsed" if result.outcome == "done" else result.outcome)
             return result
         self._look(nodes)
         for node in nodes:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from rigdeploy.errors import LockedError, PhaseError, UsageError
+from rigdeploy.errors import LockedError, PhaseError, RigdeployError, UsageError
 from rigdeploy.run.history import only_rig, read_log
 from rigdeploy.run.ledger import Ledger
 from rigdeploy.run.lock import RigLock
@@ -156,6 +156,13 @@ def test_a_ledger_of_another_version_is_refused(workspace, ledger):
     ledger._database.execute("PRAGMA user_version=99")
     with pytest.raises(UsageError, match="schema 99"):
         Ledger(workspace.ledger, workspace.runs)
+
+
+def test_a_damaged_ledger_is_named_with_its_remedy(workspace):
+    workspace.ledger.write_text("no database at all, however long one reads on in it")
+    with pytest.raises(RigdeployError, match="cannot be used: file is not a database") as caught:
+        Ledger(workspace.ledger, workspace.runs)
+    assert "history only" in caught.value.remedy
 
 
 def test_two_processes_write_at_once(workspace, ledger):

@@ -269,6 +269,7 @@ def test_no_is_an_answer(world, up, workspace):
     report, _ = up(fleet, agree=False)
     assert fleet.plays == []
     assert report.outcome == outcome(workspace, report.run) == "declined"
+    assert report.exit_code == 4
     assert len(fleet.asked) == 1
 
 
