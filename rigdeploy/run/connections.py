@@ -40,6 +40,11 @@ def connections(rigs: list[Rig], workspace: Workspace) -> dict[str, Connection]:
 
 
 def _connection(rig: Rig, workspace: Workspace, variables: Mapping[str, Any]) -> Connection:
+    if templated := next((name for name, value in variables.items() if "{{" in str(value)), None):
+        raise UsageError(
+            f"{rig.name}: {templated} is a template, which only Ansible can work out",
+            "write the value itself, or declare it in fleet.yml",
+        )
     kind = variables.get("ansible_connection", "ssh")
     if kind not in ("ssh", "ansible.builtin.ssh", "smart"):
         raise UsageError(

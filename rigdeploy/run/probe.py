@@ -22,8 +22,9 @@ from rigdeploy.workspace import Workspace
 MAX_OUTPUT = 8 * 1024 * 1024
 """Bytes of one observation that are read; a real one has some tens of KiB. A node must not fill our memory."""
 
-TIMEOUT = 60.0
-"""Seconds for the whole look at one node; the probe itself bounds each tool that it calls."""
+TIMEOUT = 90.0
+"""Seconds for the whole look at one node: more than the login and all that the probe gives the tools that it calls, so
+that a card which makes nvidia-smi hang is what is reported."""
 
 
 def observe(
@@ -50,6 +51,8 @@ async def _observe_all(
                 return await _observe_one(rig, connection, workspace, probe, timeout)
             except RigdeployError as error:
                 return error
+            except OSError as error:
+                return NodeError(f"{rig}: ssh could not be started: {error}", "apt-get install openssh-client")
 
     results = await asyncio.gather(*(look(rig, connection) for rig, connection in reached.items()))
     return dict(zip(reached, results, strict=True))

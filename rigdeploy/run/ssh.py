@@ -69,8 +69,11 @@ def command(connection: Connection, workspace: Workspace, remote: str) -> list[s
 
 
 def hang_up(connection: Connection, workspace: Workspace) -> bool:
-    """Close the connection that is kept open; True when there was one."""
-    arguments = [*_destination(connection, workspace), "-O", "exit", "--", connection.address]
+    """Have the next call make a connection of its own; True when one was kept open.
+
+    Who works over the old one at this moment (the playbook of another run) goes on: it ends with its last user.
+    """
+    arguments = [*_destination(connection, workspace), "-O", "stop", "--", connection.address]
     done = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return done.returncode == 0
 
