@@ -54,7 +54,9 @@ def failure_message(result: Mapping[str, Any]) -> str:
         if text := str(result.get(stream) or "").strip():
             parts.append(text)
             break
-    return "\n".join(dict.fromkeys(part for part in parts if part))[:MAX_MESSAGE] or "no message"
+    text = "\n".join(dict.fromkeys(part for part in parts if part))[:MAX_MESSAGE] or "no message"
+    # Part of it is a node's, and a terminal obeys control characters.
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
 def _item(result: Mapping[str, Any]) -> str:

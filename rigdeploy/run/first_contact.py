@@ -25,6 +25,8 @@ _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 _INSTALL = (
     "umask 077; mkdir -p ~/.ssh; touch ~/.ssh/authorized_keys; read -r key; "
+    # A last line without its end would swallow our key, and be spoilt by it.
+    '[ -z "$(tail -c 1 ~/.ssh/authorized_keys)" ] || echo >> ~/.ssh/authorized_keys; '
     'grep -qxF "$key" ~/.ssh/authorized_keys || printf "%s\\n" "$key" >> ~/.ssh/authorized_keys'
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import threading
@@ -11,7 +12,7 @@ import pytest
 
 from rigdeploy.errors import HostKeyChangedError, NodeError
 from rigdeploy.fleet.secrets import Secret
-from rigdeploy.run.first_contact import install_key, public_key
+from rigdeploy.run.first_contact import _INSTALL, install_key, public_key
 from rigdeploy.run.ssh import AccessRefusedError, Connection
 
 
@@ -135,3 +136,16 @@ def test_the_public_half_is_found_or_computed(connection, tmp_path):
     (tmp_path / "key").unlink()
     with pytest.raises(NodeError, match="no key to log in with"):
         public_key(connection)
+
+
+@pytest.mark.parametrize("before", [None, "", "ssh-ed25519 AAAA", "ssh-ed25519 AAAA\n"])
+def test_a_key_never_lands_on_the_line_of_another(before, tmp_path):
+    keys = tmp_path / ".ssh" / "authorized_keys"
+    if before is not None:
+        keys.parent.mkdir()
+        keys.write_text(before)
+    for _ in range(2):
+        command = ["sh", "-c", _INSTALL]
+        subprocess.run(command, input="ssh-ed25519 BBBB us\n", env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+                       text=True, check=True)  # fmt: skip
+    assert keys.read_text().splitlines() == [*(before or "").splitlines(), "ssh-ed25519 BBBB us"]
