@@ -65,6 +65,9 @@ def connection_variables(rig: Rig, workspace: Workspace) -> dict[str, Any]:
         variables["ansible_ssh_private_key_file"] = rig.ssh.private_key
     if rig.ssh.user != "root":
         variables["ansible_become"] = True
+    if workspace.lab:
+        # Every lab has the same addresses: a connection that Ansible keeps to one must not serve for another.
+        variables["ansible_control_path_dir"] = str(workspace.control_dir)
     return variables
 
 
@@ -82,6 +85,9 @@ def ssh_options(rig: Rig, workspace: Workspace) -> list[str]:
     }
     if rig.ssh.jump is not None:
         options["ProxyJump"] = rig.ssh.jump
+    elif workspace.lab:
+        # A jump host of ssh_config could be reached over a connection that it keeps open outside the lab's network.
+        options["ProxyJump"] = "none"
     return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
 

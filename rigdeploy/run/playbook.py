@@ -96,6 +96,9 @@ def run_playbook(
     arguments = ["-i", str(workspace.inventory), "--limit", ",".join(hosts)]
     if check:
         arguments += ["--check"]
+    if workspace.lab:
+        # Addresses lead nowhere else from the lab's network; "local" in some group_vars would be this very machine.
+        arguments += ["-e", "ansible_connection=ssh"]
     play = _Play(directory, [*arguments, str(playbook)], ansible_environment(workspace, forks=forks), stop)
     return play.run(on_event)
 

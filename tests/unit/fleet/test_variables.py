@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from small_fleet import FLEET, MakeFleet
 
 from rigdeploy.content import content_dir
 from rigdeploy.fleet.load import Fleet, load_fleet
-from rigdeploy.fleet.variables import groups, host_variables, inputs_hash, ssh_options
+from rigdeploy.fleet.variables import connection_variables, groups, host_variables, inputs_hash, ssh_options
 from rigdeploy.workspace import Workspace
 
 CONTENT = content_dir()
@@ -132,3 +133,12 @@ def test_inputs_hash_takes_the_roles_own_variables() -> None:
     assert one == inputs_hash("base", {"base_a": 1, "other": 3}, "files")
     assert one != inputs_hash("base", {"base_a": 2}, "files")
     assert one != inputs_hash("base", {"base_a": 1}, "other files")
+
+
+def test_no_way_out_of_the_lab(make_fleet: MakeFleet) -> None:
+    workspace = make_fleet()
+    rig = load_fleet(workspace).rigs["rig01"]
+    lab = replace(workspace, lab=True)
+    assert ssh_options(rig, lab)[-2:] == ["-o", "ProxyJump=none"]
+    assert "ansible_control_path_dir" not in connection_variables(rig, workspace)
+    assert connection_variables(rig, lab)["ansible_control_path_dir"] == str(lab.control_dir)
