@@ -79,22 +79,21 @@ class Secret:
 
     def _from_file(self) -> str:
         try:
-            return self._path().read_text().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
+            # os.path's leaves a home that is nobody's as it stands, to be a file that is not there.
+            path = Path(self.base, os.path.expanduser(self._reference))  # noqa: PTH111
+            return path.read_text().rstrip("\r\n")
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise SecretError(
-                f"the file {self._path()}, which should hold a secret, cannot be read: {reason}"
-            ) from None
-
-    def _path(self) -> Path:
-        return Path(self.base, Path(self._reference).expanduser())
+            where = Path(self.base, self._reference)
+            raise SecretError(f"the file {where}, which should hold a secret, cannot be read: {reason}") from None
 
     def _from_command(self) -> str:
         return _output_of(shlex.split(self._reference), self, cwd=self.base or None)
 
     def _from_vault(self) -> str:
         # Ansible's own tool, so that its configuration says where the vault's password is.
-        tool = [sys.executable, "-m", "ansible", "vault", "decrypt", "--output=-", "-"]
+        # -P: the current directory is no place to import from.
+        tool = [sys.executable, "-P", "-m", "ansible", "vault", "decrypt", "--output=-", "-"]
         return _output_of(tool, self, stdin=self._reference)
 
     @classmethod

@@ -82,7 +82,7 @@ class IpmiDriver:
         if self._session is not None:
             try:
                 return self._refusals_translated(question, self._session)
-            except _SILENCE:
+            except (*_SILENCE, DecodingError):
                 self._drop(tell=False)
         session = self._logged_in()
         try:

@@ -6,9 +6,11 @@ A cache and nothing more: a file that is missing or spoilt costs one more attemp
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rigdeploy.errors import PowerBusyError
 from rigdeploy.power.lock import exclusive
 
 _SCHEMA = 1
@@ -27,10 +29,10 @@ class QuirkCache:
         return self._read().get(bmc, {}).get(name)
 
     def put(self, bmc: str, name: str, value: Any) -> None:
-        """Remember ``value``; writes only what is new."""
+        """Remember ``value``; writes only what is new, and nothing where that cannot be done."""
         if self.get(bmc, name) == value:
             return
-        with exclusive(self._lock, _LOCK_SECONDS, str(self._path)):
+        with suppress(OSError, PowerBusyError), exclusive(self._lock, _LOCK_SECONDS, str(self._path)):
             bmcs = self._read()
             bmcs.setdefault(bmc, {})[name] = value
             fresh = self._path.with_suffix(".json.new")
