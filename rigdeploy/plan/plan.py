@@ -206,9 +206,9 @@ def _driver(view: NodeView) -> Step:
     why = "; ".join(reason for reason in reasons if reason)
     if not why:
         return Step("driver", False, "as declared")
-    # A module that is in use cannot be exchanged under a running system.
-    in_the_way = driver.nouveau or (driver.loaded and _branch(driver.version) != stack.driver)
-    return Step("driver", True, why, (f"apply role nvidia_driver: branch {stack.driver}",), reboots=bool(in_the_way))
+    # The role may bring another version or flavour, and a module that is in use cannot be exchanged in a running system.
+    reboots = bool(driver.nouveau or driver.loaded)
+    return Step("driver", True, why, (f"apply role nvidia_driver: branch {stack.driver}",), reboots=reboots)
 
 
 def _why_role(observation: Observation, role: str, expected: Mapping[str, str]) -> str:

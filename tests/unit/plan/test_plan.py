@@ -117,6 +117,12 @@ def test_a_driver_that_is_not_the_declared_one_runs_the_role_although_its_record
     assert step.reboots is reboots
 
 
+def test_another_version_or_flavour_under_a_loaded_driver_may_reboot():
+    updated = {"kind": "package", "name": "nvidia-driver-cuda", "expected": "580.95.05-1", "found": "580.99.01-1"}
+    for role in (record("nvidia_driver", drift=[updated]), record("nvidia_driver", inputs="0" * 64)):
+        assert plan_of(view(seen(managed={"nvidia_driver": role}))).step("driver").reboots
+
+
 def test_a_driver_whose_state_is_unread_is_no_reason_by_itself():
     assert plan_of(view(seen(loaded=None))).step("driver").needed is False
 
