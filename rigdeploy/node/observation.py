@@ -370,7 +370,12 @@ class _Reader:
             )
 
     def managed(self, document: dict[str, Any]) -> Mapping[str, Managed]:
+        if not isinstance(document.get("managed"), dict):
+            self._wrong("managed", document.get("managed"))
         roles = list(_table(document.get("managed")).items())[:TEXT_LIMIT]
+        for role, table in roles:  # Without a list of differences nobody looked for any.
+            if not isinstance(_table(table).get("drift"), list):
+                self.unread.append(Unread(f"managed.drift[{display(role)}]", "no list of differences"))
         return {
             display(role): Managed(
                 inputs=self.text(table, "inputs", f"managed[{display(role)}]"),

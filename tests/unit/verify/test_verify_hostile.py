@@ -88,6 +88,14 @@ def test_junk_for_a_width_is_never_a_pass(small, junk):
     assert small.finding("link.width", "SLOT1").status == "UNKNOWN"
 
 
+@pytest.mark.parametrize(
+    "junk", [junk for junk in JUNK if not isinstance(junk, list)], ids=lambda junk: repr(junk)[:30]
+)
+def test_junk_for_a_list_of_differences_is_never_a_pass(small, junk):
+    small.document["managed"]["base"]["drift"] = junk
+    assert small.finding("managed", "base").status == "UNKNOWN"
+
+
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk)[:30])
 def test_junk_for_a_memory_size_is_never_a_pass(small, junk):
     small.reading("SLOT1")["memory_mib"] = junk
