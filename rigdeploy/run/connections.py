@@ -52,12 +52,17 @@ def _connection(rig: Rig, workspace: Workspace, variables: Mapping[str, Any]) ->
             "remove it, or run the playbooks with ansible-playbook",
         )
     user = str(variables.get("ansible_user", rig.ssh.user))
+    try:
+        port = int(variables.get("ansible_port", rig.ssh.port))
+        extra = shlex.split(str(variables.get("ansible_ssh_extra_args", "")))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{rig.name}: ansible_port or ansible_ssh_extra_args cannot be used: {error}") from None
     return Connection(
         address=str(variables.get("ansible_host", rig.address)),
-        port=int(variables.get("ansible_port", rig.ssh.port)),
+        port=port,
         user=user,
         private_key=variables.get("ansible_ssh_private_key_file", rig.ssh.private_key),
-        options=(*ssh_options(rig, workspace), *shlex.split(str(variables.get("ansible_ssh_extra_args", "")))),
+        options=(*ssh_options(rig, workspace), *extra),
         become=bool(variables.get("ansible_become", user != "root")),
         jump=rig.ssh.jump,
     )

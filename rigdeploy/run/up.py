@@ -135,7 +135,11 @@ class _Up:
         if plan.changes_something and not confirm(plan):
             return "declined"
         with stoppable(self._stop), self._progress:
-            self._act()
+            try:
+                self._act()
+            except BaseException:
+                self._stop.set()  # no thread may go on switching a rig whose lock is given back
+                raise
         if self._stop.is_set():
             return "interrupted"
         return "failed" if any(node.error is not None for node in self.nodes.values()) else "done"
