@@ -206,7 +206,7 @@ def _driver(view: NodeView) -> Step:
     why = "; ".join(reason for reason in reasons if reason)
     if not why:
         return Step("driver", False, "as declared")
-    # The role may bring another version or flavour, and a module that is in use cannot be exchanged in a running system.
+    # The role may bring another version or flavour, and a module in use cannot be exchanged in a running system.
     reboots = bool(driver.nouveau or driver.loaded)
     return Step("driver", True, why, (f"apply role nvidia_driver: branch {stack.driver}",), reboots=reboots)
 
