@@ -107,7 +107,7 @@ def off(workspace: Workspace, rigs: tuple[str, ...], *, soft: bool, yes: bool, a
     Example:
       rigdeploy power off rig01 --soft
     """
-    chosen = _select(workspace, rigs)
+    chosen = _select_named(workspace, rigs)
     _confirm("switch off", chosen, yes=yes)
     return _report(chosen, _over(workspace, chosen, "off", partial(_bring, PowerState.OFF, soft=soft)), as_json=as_json)
 
@@ -125,7 +125,7 @@ def cycle(workspace: Workspace, rigs: tuple[str, ...], *, soft: bool, yes: bool,
     Example:
       rigdeploy power cycle rig01 --yes
     """
-    chosen = _select(workspace, rigs)
+    chosen = _select_named(workspace, rigs)
     _confirm("switch off and on", chosen, yes=yes)
     return _report(chosen, _over(workspace, chosen, "cycle", partial(_cycle, soft=soft)), as_json=as_json)
 
@@ -147,6 +147,13 @@ def _select(workspace: Workspace, patterns: tuple[str, ...]) -> list[Rig]:
     from rigdeploy.fleet.load import load_fleet
 
     return load_fleet(workspace).select(patterns)
+
+
+def _select_named(workspace: Workspace, patterns: tuple[str, ...]) -> list[Rig]:
+    """As ``_select``, but the whole fleet has to be asked for: it is never cut off by leaving something out."""
+    if not patterns:
+        raise UsageError("no rig is named", "name the rigs, or '*' for the whole fleet")
+    return _select(workspace, patterns)
 
 
 def _confirm(what: str, rigs: list[Rig], *, yes: bool) -> None:

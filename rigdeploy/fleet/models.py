@@ -280,7 +280,9 @@ class OperatingSystem(Model):
 class Mirror(Model):
     """A package repository: its URL, and the file that holds its public key (ASCII armour)."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s\"']+$", description="an http:// or https:// address")]
+    url: Annotated[
+        str, Field(pattern=r"^https?://[^\s\"'@]+$", description="an http:// or https:// address, without a login")
+    ]
     key: LocalFile
 
 

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from rigdeploy.fleet.models import Rig
     from rigdeploy.workspace import Workspace
 
+TWIN = "rigdeploy_twin"
+"""In the lab: the variable that holds a twin's connection variables once more, out of reach of host_vars."""
+
+_CONNECTION = (
+    "ansible_host",
+    "ansible_port",
+    "ansible_user",
+    "ansible_ssh_private_key_file",
+    "ansible_ssh_common_args",
+)
+
 MANAGED_ROLES = ("base", "nvidia_driver")
 """The roles that record on the node what they did, and from which inputs."""
 
@@ -55,7 +66,6 @@ def groups(rig: Rig) -> list[str]:
 def connection_variables(rig: Rig, workspace: Workspace) -> dict[str, Any]:
     """How Ansible reaches the rig."""
     variables: dict[str, Any] = {
-        "rigdeploy_rig": rig.name,
         "ansible_host": rig.address,
         "ansible_port": rig.ssh.port,
         "ansible_user": rig.ssh.user,
@@ -68,7 +78,17 @@ def connection_variables(rig: Rig, workspace: Workspace) -> dict[str, Any]:
     if workspace.lab:
         # Every lab has the same addresses: a connection that Ansible keeps to one must not serve for another.
         variables["ansible_control_path_dir"] = str(workspace.control_dir)
+        variables[TWIN] = {name: variables.get(name) for name in _CONNECTION}
     return variables
+
+
+def twin_overrides() -> dict[str, Any]:
+    """Extra variables for a play on twins: their own connection, whatever host_vars say of the real rigs.
+
+    ``ansible_connection: local`` in some group_vars would be this very machine.
+    """
+    own = {name: f"{{{{ {TWIN}.{name} }}}}" for name in _CONNECTION}
+    return own | {"ansible_connection": "ssh", "ansible_become": False}
 
 
 def ssh_options(rig: Rig, workspace: Workspace) -> list[str]:
@@ -83,6 +103,9 @@ def ssh_options(rig: Rig, workspace: Workspace) -> list[str]:
         "StrictHostKeyChecking": "accept-new",
         "HostKeyAlias": rig.name,
     }
+    if rig.ssh.private_key is not None:
+        # Else ssh offers the agent's keys first, and a server that allows few tries hangs up before ours.
+        options["IdentitiesOnly"] = "yes"
     if rig.ssh.jump is not None:
         options["ProxyJump"] = rig.ssh.jump
     elif workspace.lab:

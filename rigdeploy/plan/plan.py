@@ -84,8 +84,8 @@ class NodePlan:
 
     @property
     def reboots(self) -> bool:
-        """Whether a needed step may reboot the node."""
-        return any(step.reboots for step in self.steps if step.needed)
+        """Whether a step that is needed, or may turn out to be, may reboot the node."""
+        return any(step.reboots for step in self.steps if step.needed is not False)
 
     def as_dict(self) -> dict[str, Any]:
         """The plan of one rig as JSON-ready data."""
@@ -200,7 +200,7 @@ def _driver(view: NodeView) -> Step:
     if ROLES["driver"] not in view.expected:
         return Step("driver", False, "gpu_stack names no mirror, and this version has no other source")
     if view.observation is None:
-        return Step("driver", None, _LATER)
+        return Step("driver", None, _LATER, reboots=True)
     driver = view.observation.driver
     reasons = [_why_role(view.observation, ROLES["driver"], view.expected), _why_driver(driver, stack.driver)]
     why = "; ".join(reason for reason in reasons if reason)
@@ -234,6 +234,8 @@ def _why_driver(driver: Driver, branch: str) -> str:
     """Why the driver phase has to run whatever the record says: the driver itself is not there."""
     if driver.loaded is False:
         return "the driver is not loaded" + (", nouveau is" if driver.nouveau else "")
+    if driver.nouveau:
+        return "nouveau is loaded beside the driver"
     if driver.version and _branch(driver.version) != branch:
         return f"driver {driver.version} is loaded, {branch} is declared"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from rigdeploy.fleet.models import Rig
 from rigdeploy.power.base import PowerState
 from rigdeploy.run import ssh
 from rigdeploy.run.connections import connections
+from rigdeploy.run.environment import passed_on
 from rigdeploy.run.ssh import AccessRefusedError, Connection
 from rigdeploy.workspace import Workspace
 
@@ -121,6 +123,7 @@ def boot_id(rig: Rig, connection: Connection, workspace: Workspace) -> str:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=complaint,
+                env=passed_on(os.environ),
                 timeout=LOGIN_SECONDS,
                 check=False,
             )

@@ -22,10 +22,10 @@ from rigdeploy.workspace import Workspace
 PASSED_ON = frozenset(
     {
         *("HOME", "USER", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "LANG", "LANGUAGE", "TZ"),
-        *("SSH_AUTH_SOCK", "ANSIBLE_VAULT_PASSWORD_FILE", "ANSIBLE_VAULT_IDENTITY_LIST"),
+        *("SSH_AUTH_SOCK", "KRB5CCNAME", "ANSIBLE_VAULT_PASSWORD_FILE", "ANSIBLE_VAULT_IDENTITY_LIST"),
     }
 )
-"""Variables of the caller that Ansible's tools may see, beside ``LC_*``; the last two name files, no secrets."""
+"""Variables of the caller that Ansible and ssh may see, beside ``LC_*``; the last two name files, no secrets."""
 
 
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from rigdeploy.errors import PhaseError
+from rigdeploy.fleet.variables import twin_overrides
 from rigdeploy.run.environment import ansible_environment, ansible_tool
 from rigdeploy.run.events import Event, slim
 from rigdeploy.run.leftovers import MARK, kill_left_behind
@@ -97,8 +98,7 @@ def run_playbook(
     if check:
         arguments += ["--check"]
     if workspace.lab:
-        # Addresses lead nowhere else from the lab's network; "local" in some group_vars would be this very machine.
-        arguments += ["-e", "ansible_connection=ssh"]
+        arguments += ["-e", json.dumps(twin_overrides())]
     play = _Play(directory, [*arguments, str(playbook)], ansible_environment(workspace, forks=forks), stop)
     return play.run(on_event)
 

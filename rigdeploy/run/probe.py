@@ -6,6 +6,7 @@ One round trip per node over a connection that is kept open; nothing is left on 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Iterable
 from importlib.resources import files
@@ -16,6 +17,7 @@ from rigdeploy.fleet.models import Rig
 from rigdeploy.node.observation import Observation, ObservationError
 from rigdeploy.run import ssh
 from rigdeploy.run.connections import connections
+from rigdeploy.run.environment import passed_on
 from rigdeploy.run.ssh import Connection
 from rigdeploy.workspace import Workspace
 
@@ -84,6 +86,7 @@ async def _send(rig: str, connection: Connection, workspace: Workspace, probe: b
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=complaint,
+            env=passed_on(os.environ),
         )
         try:
             output = await asyncio.wait_for(_exchange(process, probe), timeout)

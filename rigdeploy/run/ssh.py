@@ -74,7 +74,12 @@ def hang_up(connection: Connection, workspace: Workspace) -> bool:
     Who works over the old one at this moment (the playbook of another run) goes on: it ends with its last user.
     """
     arguments = [*_destination(connection, workspace), "-O", "stop", "--", connection.address]
-    done = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    try:
+        done = subprocess.run(
+            arguments, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=CONNECT_TIMEOUT
+        )
+    except subprocess.TimeoutExpired:
+        return False
     return done.returncode == 0
 
 

@@ -69,3 +69,22 @@ def test_unknown_rig(lab_fleet):
 
 def test_no_terminal_and_no_yes(lab_fleet):
     assert_refused(lab_fleet.run("power", "off", "rig01"), 4, "--yes")
+
+
+def test_host_vars_of_the_real_rig_do_not_lead_the_rehearsal_astray(lab_fleet):
+    assert lab_fleet.run("up", "rig02", "--yes").returncode == 0
+    real = lab_fleet.workspace.inventory / "host_vars" / "rig02.yml"
+    real.parent.mkdir()
+    real.write_text("ansible_host: 192.0.2.99\nansible_port: 2222\nansible_connection: local\n")
+    try:
+        # The new file may change any role's variables, so the roles run again: on the twin.
+        done = lab_fleet.run("up", "rig02", "--yes")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "base     done" in done.stderr
+    finally:
+        real.unlink()
+        real.parent.rmdir()
+
+
+def test_nothing_named_is_not_everything_to_switch_off(lab_fleet):
+    assert_refused(lab_fleet.run("power", "off", "--yes"), 4, "'*'")

@@ -31,14 +31,13 @@ def test_variables(make_fleet: MakeFleet, tmp_path: Path) -> None:
     hashes = {name: found.pop(name) for name in ("base_inputs_hash", "nvidia_driver_inputs_hash")}
     assert all(len(str(value)) == 64 for value in hashes.values())
     assert found == {
-        "rigdeploy_rig": "rig01",
         "ansible_host": "192.0.2.11",
         "ansible_port": 2222,
         "ansible_user": "ops",
         "ansible_become": True,
         "ansible_ssh_private_key_file": "/keys/id",
         "ansible_ssh_common_args": f"-o 'UserKnownHostsFile=\"{tmp_path}/.rigdeploy/known_hosts\"'"
-        " -o StrictHostKeyChecking=accept-new -o HostKeyAlias=rig01 -o ProxyJump=gate",
+        " -o StrictHostKeyChecking=accept-new -o HostKeyAlias=rig01 -o IdentitiesOnly=yes -o ProxyJump=gate",
         "base_hostname": "ai3",
         "base_timezone": "Etc/UTC",
         "base_ntp_servers": ["a.example"],
