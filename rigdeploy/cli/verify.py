@@ -57,14 +57,14 @@ def command(
     fleet = load_fleet(workspace)
     if observation is not None and build is not None:
         results = [_judge_recorded(fleet, observation, build)]
+        _show(results, as_json=as_json)
     else:
-        results = _judge_live(fleet, fleet.select(rigs), workspace)
-    _show(results, as_json=as_json)
+        results = _judge_live(fleet, fleet.select(rigs), workspace, as_json=as_json)
     return results_exit_code(results, strict=strict)
 
 
-def _judge_live(fleet: Fleet, rigs: list[Rig], workspace: Workspace) -> list[RigResult]:
-    """Look at the rigs, judge them, and keep the verdicts in the ledger."""
+def _judge_live(fleet: Fleet, rigs: list[Rig], workspace: Workspace, *, as_json: bool) -> list[RigResult]:
+    """Look at the rigs, judge them, show the verdicts, and only then keep them: a full disk must not cost the answer."""
     from rigdeploy.node.observation import Observation
     from rigdeploy.report.result import result
     from rigdeploy.run.ledger import Ledger
@@ -73,6 +73,7 @@ def _judge_live(fleet: Fleet, rigs: list[Rig], workspace: Workspace) -> list[Rig
     workspace.prepare()
     seen = observe(rigs, workspace)
     results = [result(rig, fleet.catalogue, seen[rig.name]) for rig in rigs]
+    _show(results, as_json=as_json)
     with Ledger(workspace.ledger, workspace.runs) as ledger:
         for one in results:
             observed = seen[one.rig]

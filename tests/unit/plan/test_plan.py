@@ -107,6 +107,7 @@ def test_a_record_that_cannot_be_read_is_not_taken_for_none():
     [
         ({"loaded": False}, "the driver is not loaded", False),
         ({"loaded": False, "nouveau": True}, "the driver is not loaded, nouveau is", True),
+        ({"nouveau": True}, "nouveau is loaded beside the driver", True),
         ({"version": "570.10.01"}, "driver 570.10.01 is loaded, 580 is declared", True),
     ],
 )
