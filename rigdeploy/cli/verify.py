@@ -64,7 +64,7 @@ def command(
 
 
 def _judge_live(fleet: Fleet, rigs: list[Rig], workspace: Workspace, *, as_json: bool) -> list[RigResult]:
-    """Look at the rigs, judge them, show the verdicts, and only then keep them: a full disk must not cost the answer."""
+    """Look at the rigs, judge them, show it, and only then keep the verdicts: a full disk must not cost the answer."""
     from rigdeploy.node.observation import Observation
     from rigdeploy.report.result import result
     from rigdeploy.run.ledger import Ledger
