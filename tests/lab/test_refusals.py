@@ -32,19 +32,29 @@ def assert_refused(done, code: int, *words: str) -> None:
     assert "Traceback" not in text
 
 
+@pytest.fixture
+def rig01_off(lab_fleet):
+    """rig01 switched off, so that ``up`` has to ask its BMC."""
+    assert lab_fleet.run("power", "off", "rig01", "--yes").returncode == 0
+
+
+@pytest.mark.usefixtures("rig01_off")
 def test_wrong_bmc_password(lab_fleet, twins, tmp_path):
     wrong = tmp_path / "password"
     wrong.write_text("not-the-password")
     edit(twins, "rig01", lambda twin: twin["bmc"].update(password_file=str(wrong)))
-    for command in (["power", "status", "rig01"], ["power", "on", "rig01"]):
+    for command in (["power", "status", "rig01"], ["power", "on", "rig01"], ["up", "rig01", "--yes"]):
         done = lab_fleet.run(*command)
         assert_refused(done, 5, "rig01", "10.90.0.", "password")
         assert "not-the-password" not in done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("rig01_off")
 def test_unreachable_bmc(lab_fleet, twins):
     edit(twins, "rig01", lambda twin: twin["bmc"].update(address="10.90.0.250"))
-    assert_refused(lab_fleet.run("power", "status", "rig01"), 5, "rig01", "10.90.0.250")
+    for command in (["power", "status", "rig01"], ["up", "rig01", "--yes"]):
+        assert_refused(lab_fleet.run(*command), 5, "rig01", "10.90.0.250")
+    assert lab_fleet.status("rig01")["power"] == "off"
 
 
 def test_unreachable_node(lab_fleet):
