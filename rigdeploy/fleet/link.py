@@ -10,10 +10,6 @@ WIDTHS = (1, 2, 4, 8, 16)
 
 _TEXT = re.compile(r"([1-6])(?:\.0)? x(1|2|4|8|16)")
 
-_GB_PER_LANE = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
-"""GB/s per lane and direction after encoding (8b/10b for 1 and 2, 128b/130b for 3 to 5, FLIT for 6)."""
-
-
 @dataclass(frozen=True)
 class Link:
     """A PCIe link: ``gen`` 1 to 6, ``width`` in lanes."""
@@ -35,8 +31,3 @@ class Link:
     def fits(self, limit: Link) -> bool:
         """Whether something limited to ``limit`` can carry this link."""
         return self.gen <= limit.gen and self.width <= limit.width
-
-    @property
-    def gigabytes_per_second(self) -> float:
-        """Theoretical GB/s in one direction, after encoding."""
-        return _GB_PER_LANE[self.gen] * self.width
