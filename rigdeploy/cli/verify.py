@@ -13,7 +13,7 @@ from rigdeploy.errors import UsageError
 from rigdeploy.workspace import Workspace
 
 if TYPE_CHECKING:
-    from rigdeploy.fleet.load import Fleet
+    from rigdeploy.fleet.fleet import Fleet
     from rigdeploy.fleet.models import Rig
     from rigdeploy.node.observation import Observation
     from rigdeploy.report.result import RigResult

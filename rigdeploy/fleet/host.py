@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rigdeploy.errors import UsageError
-from rigdeploy.fleet.load import Fleet, load_fleet
+from rigdeploy.fleet.fleet import Fleet
+from rigdeploy.fleet.load import load_fleet
 from rigdeploy.fleet.models import Rig
 from rigdeploy.workspace import Workspace
 

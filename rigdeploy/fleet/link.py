@@ -10,6 +10,7 @@ WIDTHS = (1, 2, 4, 8, 16)
 
 _TEXT = re.compile(r"([1-6])(?:\.0)? x(1|2|4|8|16)")
 
+
 @dataclass(frozen=True)
 class Link:
     """A PCIe link: ``gen`` 1 to 6, ``width`` in lanes."""

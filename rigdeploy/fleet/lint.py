@@ -15,7 +15,7 @@ from rigdeploy.fleet.secrets import FORMS, Secret
 from rigdeploy.fleet.validate import did_you_mean
 
 if TYPE_CHECKING:
-    from rigdeploy.fleet.load import Fleet
+    from rigdeploy.fleet.fleet import Fleet
 
 __all__ = ["Remark", "build_remarks", "lint", "located", "remarks"]
 

@@ -12,7 +12,7 @@ from rigdeploy.fleet.models import IpmiPower, Mirror, Rig, Ssh
 from rigdeploy.fleet.secrets import Secret
 
 if TYPE_CHECKING:
-    from rigdeploy.fleet.load import Fleet
+    from rigdeploy.fleet.fleet import Fleet
 
 _REMEDY = "run 'rigdeploy lab up' first"
 

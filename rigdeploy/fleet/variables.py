@@ -16,7 +16,7 @@ from rigdeploy.fleet.lint_stack import module_flavour
 
 if TYPE_CHECKING:
     from rigdeploy.fleet.catalogue import Catalogue
-    from rigdeploy.fleet.load import Fleet
+    from rigdeploy.fleet.fleet import Fleet
     from rigdeploy.fleet.models import Rig
     from rigdeploy.workspace import Workspace
 

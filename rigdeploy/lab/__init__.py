@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rigdeploy.workspace import Workspace
 
 if TYPE_CHECKING:
-    from rigdeploy.fleet.load import Fleet
+    from rigdeploy.fleet.fleet import Fleet
     from rigdeploy.lab.effects import Request
 
 

@@ -20,7 +20,7 @@ from rigdeploy.lab.twins import MOST_TWINS, Lab, Twin
 from rigdeploy.workspace import Workspace
 
 if TYPE_CHECKING:
-    from rigdeploy.fleet.load import Fleet
+    from rigdeploy.fleet.fleet import Fleet
 
 COMMANDS = (
     "apt-ftparchive", "chroot", "dpkg-deb", "dpkg-scanpackages", "gpg", "ip", "ipmi_sim", "losetup", "mkfs.ext4",

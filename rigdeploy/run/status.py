@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rigdeploy.errors import RigdeployError
-from rigdeploy.fleet.load import Fleet
+from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
 from rigdeploy.node.observation import Observation
 from rigdeploy.plan.plan import ROLES

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rigdeploy.content import content_dir
 from rigdeploy.errors import PowerError, RigdeployError, SecretError, UnreachableError
-from rigdeploy.fleet.load import Fleet
+from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
 from rigdeploy.fleet.variables import host_variables
 from rigdeploy.node.observation import Observation

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from rigdeploy.content import content_dir
 from rigdeploy.errors import LockedError, PhaseError, RigdeployError, UsageError
-from rigdeploy.fleet.load import Fleet
+from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
 from rigdeploy.plan.plan import ROLES, NodeView, Plan, make_plan
 from rigdeploy.power.base import PowerState

@@ -11,8 +11,9 @@ from small_fleet import BUILD, FLEET, MakeFleet
 
 from rigdeploy.errors import DeclarationError, LabError, UsageError
 from rigdeploy.fleet import lint
+from rigdeploy.fleet.fleet import merge
 from rigdeploy.fleet.link import Link
-from rigdeploy.fleet.load import load_fleet, merge, read_fleet
+from rigdeploy.fleet.load import load_fleet, read_fleet
 from rigdeploy.fleet.models import IpmiPower
 from rigdeploy.workspace import Workspace
 

@@ -11,7 +11,8 @@ import pytest
 from small_fleet import FLEET, MakeFleet
 
 from rigdeploy.content import content_dir
-from rigdeploy.fleet.load import Fleet, load_fleet
+from rigdeploy.fleet.fleet import Fleet
+from rigdeploy.fleet.load import load_fleet
 from rigdeploy.fleet.variables import connection_variables, groups, host_variables, inputs_hash, ssh_options
 from rigdeploy.workspace import Workspace
 

@@ -1,0 +1,103 @@
+"""A fleet as it was read: its rigs, and the documents that say where each value stands."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, field
+from typing import Any
+
+from rigdeploy.errors import LabError, Problem, UsageError
+from rigdeploy.fleet.catalogue import Catalogue
+from rigdeploy.fleet.document import Document, Place
+from rigdeploy.fleet.models import Rig
+from rigdeploy.fleet.validate import did_you_mean
+from rigdeploy.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A rig's build: the build's own file with the rig's override merged over it."""
+
+    rig: str
+    build: Document
+    fleet: Document
+
+    def data(self) -> Any:
+        """The merged data."""
+        override = self.fleet.data["rigs"][self.rig].get("override")
+        return merge(self.build.data, override) if isinstance(override, dict) else self.build.data
+
+    def locate(self, place: Place) -> tuple[Document, Place]:
+        """The document that says most about a place of the merged build, and where in it."""
+        override: Place = ("rigs", self.rig, "override")
+        for length in range(len(place), 0, -1):
+            if self.fleet.holds((*override, *place[:length])):
+                return self.fleet, (*override, *place)
+            if self.build.holds(place[:length]):
+                break
+        return self.build, place
+
+
+@dataclass(frozen=True)
+class Source:
+    """The documents behind a fleet: what turns a place of a rig into file and line."""
+
+    fleet: Document
+    assemblies: dict[str, Assembly] = field(default_factory=dict)
+
+    def locate(self, place: Place) -> tuple[Document, Place]:
+        """The document of a place such as ``("rigs", "rig01", "build", "slots", "PCIE3")``, and where in it."""
+        match place:
+            case ("rigs", str(rig), "build", *rest) if rest and rig in self.assemblies:
+                return self.assemblies[rig].locate(tuple(rest))
+        return self.fleet, place
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The declared rigs by name, and the warnings found on the way.
+
+    In the lab, ``rigs`` are the twins, and ``without_twin`` names the rigs that have none.
+    """
+
+    rigs: dict[str, Rig]
+    catalogue: Catalogue
+    workspace: Workspace
+    source: Source
+    problems: list[Problem] = field(default_factory=list)
+    without_twin: tuple[str, ...] = ()
+
+    def select(self, patterns: list[str] | tuple[str, ...] = ()) -> list[Rig]:
+        """The rigs that any pattern (``fnmatch``; commas separate several) names, in the file's order; none given: all.
+
+        A pattern that names no rig is a UsageError; one that names only rigs without a twin, in the lab, a LabError.
+        """
+        if any(not pattern.strip(", \t") for pattern in patterns):
+            # A script's variable that is not set must not mean the whole fleet.
+            raise UsageError("an empty name names no rig", "leave it out to mean the whole fleet")
+        wanted = [part.strip() for pattern in patterns for part in pattern.split(",") if part.strip()]
+        for pattern in wanted:
+            if fnmatch.filter(self.rigs, pattern):
+                continue
+            if missing := fnmatch.filter(self.without_twin, pattern):
+                raise LabError(f"{missing[0]} has no twin", f"run 'rigdeploy lab up {missing[0]}' first")
+            hint = did_you_mean(pattern, self.rigs)
+            raise UsageError(f"no rig is called '{pattern}'{hint}", f"declared: {', '.join(self.rigs)}")
+        return [
+            rig
+            for name, rig in self.rigs.items()
+            if not wanted or any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)
+        ]
+
+
+def merge(base: Any, override: Any) -> Any:
+    """``override`` over ``base``: mappings key by key, null removes, anything else replaces."""
+    if not isinstance(override, dict):
+        return override
+    merged = dict(base) if isinstance(base, dict) else {}
+    for key, value in override.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged
