@@ -27,6 +27,7 @@ _KEPT = (
     "ansible_port",
     "ansible_user",
     "ansible_ssh_private_key_file",
+    "ansible_ssh_common_args",
     "ansible_ssh_extra_args",
     "ansible_become",
 )
@@ -51,6 +52,12 @@ def _connection(rig: Rig, workspace: Workspace, variables: Mapping[str, Any]) ->
             f"{rig.name}: ansible_connection {kind!r} is not supported: rigdeploy reaches rigs by ssh",
             "remove it, or run the playbooks with ansible-playbook",
         )
+    ours = shlex.join(ssh_options(rig, workspace))
+    if variables.get("ansible_ssh_common_args", ours) != ours:
+        raise UsageError(
+            f"{rig.name}: ansible_ssh_common_args is set beside fleet.yml, and would replace the pinned host key",
+            "a jump host belongs into fleet.yml (ssh.jump); any other option into ansible_ssh_extra_args",
+        )
     user = str(variables.get("ansible_user", rig.ssh.user))
     try:
         port = int(variables.get("ansible_port", rig.ssh.port))
@@ -68,9 +75,15 @@ def _connection(rig: Rig, workspace: Workspace, variables: Mapping[str, Any]) ->
     )
 
 
+_NO_SOURCES = frozenset({"fleet.yml", "builds", "boards", "gpus"})
+"""What lies in an inventory directory and sets no variable of Ansible's beyond what we know."""
+
+
 def _variable_files(inventory: Path) -> list[Path]:
-    places = (inventory / "group_vars", inventory / "host_vars")
-    return sorted(path for place in places if place.is_dir() for path in place.rglob("*") if path.is_file())
+    """The group_vars, host_vars and other inventory sources beside ``fleet.yml``: whatever may say how to connect."""
+    places = [place for place in inventory.iterdir() if place.name not in _NO_SOURCES]
+    files = [path for place in places for path in (place.rglob("*") if place.is_dir() else [place])]
+    return sorted(path for path in files if path.is_file())
 
 
 def _overrides(workspace: Workspace) -> dict[str, dict[str, Any]]:

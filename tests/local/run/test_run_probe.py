@@ -186,6 +186,14 @@ def test_connection_variables_beside_the_inventory_are_honoured(rig, workspace, 
     with pytest.raises(UsageError, match="ansible_connection"):
         connections([elsewhere], workspace)
 
+    variables.write_text("ansible_ssh_common_args: -o ProxyJump=gate\n")
+    with pytest.raises(UsageError, match="ansible_ssh_common_args"):
+        connections([elsewhere], workspace)
+    variables.unlink()
+
+    (workspace.inventory / "hosts.ini").write_text(f"rig01 ansible_port={rig.ssh.port}\n")
+    assert connections([elsewhere], workspace)["rig01"].port == rig.ssh.port
+
 
 def test_sudo_is_used_for_another_user_only(rig, workspace, make_rig):
     as_root = connections([rig], workspace)["rig01"]
