@@ -62,7 +62,7 @@ def test_a_bmc_may_have_an_ipv6_address(start_bmc, connect):
     try:
         bmc = start_bmc("::1")
     except OSError as error:
-        pytest.skip(f"no IPv6 on this machine: {error}")
+        pytest.skip(f"not tested: a BMC at an IPv6 address; this machine has none: {error}")
     assert connect(bmc.port, address="::1").state() is PowerState.OFF
 
 

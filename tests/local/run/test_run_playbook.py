@@ -82,6 +82,7 @@ def test_a_failure_has_host_task_and_message_and_stops_no_other_host(play):
     - name: Break on one
       ansible.builtin.shell: echo out of order >&2; exit 3
       when: inventory_hostname == 'one'
+    # What a play ignores is no failure of ours to report: that is what this task is here for.
     - name: Ignored
       ansible.builtin.command: "false"
       ignore_errors: true

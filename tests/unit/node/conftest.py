@@ -20,7 +20,7 @@ def corpus() -> Path:
     """Real captures, which are not part of the project."""
     place = Path(os.environ.get("RIGDEPLOY_CORPUS") or CHECKOUT.parent / "shared" / "corpus")
     if not place.is_dir():
-        pytest.skip(f"no captures at {place}: set RIGDEPLOY_CORPUS")
+        pytest.skip(f"not tested: the probe on real captures; none at {place} (RIGDEPLOY_CORPUS names another place)")
     return place
 
 
