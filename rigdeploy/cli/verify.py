@@ -84,7 +84,7 @@ def _judge_live(fleet: Fleet, rigs: list[Rig], workspace: Workspace, *, as_json:
 
 
 def _judge_recorded(fleet: Fleet, file: Path, name: str) -> RigResult:
-    from rigdeploy.node.observation import ObservationError
+    from rigdeploy.node.values import ObservationError
     from rigdeploy.report.result import result
 
     rig = _declared(fleet, name)
@@ -110,7 +110,8 @@ def _declared(fleet: Fleet, name: str) -> Rig:
 
 
 def _read(file: Path) -> Observation:
-    from rigdeploy.node.observation import DOCUMENT_LIMIT, Observation
+    from rigdeploy.node.observation import Observation
+    from rigdeploy.node.values import DOCUMENT_LIMIT
 
     with click.open_file(str(file), "rb") as stream:
         return Observation.from_json(stream.read(DOCUMENT_LIMIT + 1))

@@ -143,11 +143,24 @@ class PowerRange(Model):
 
 
 class BoardSlot(Model):
-    """A slot of a board: the widest link it can carry and what feeds it."""
+    """A slot of a board: the widest link it can carry and what feeds it.
+
+    ``designations`` are the other names that the firmware's tables (SMBIOS type 9) give the slot.
+    """
 
     link: LinkText
     attached: Literal["cpu", "chipset"] = "cpu"
+    designations: list[str] = []
     note: str = ""
+
+
+class BiosMenu(Model):
+    """Where the board's firmware setup has a setting, in its own words; empty where that is not known."""
+
+    bifurcation: str = ""
+    link_speed: str = ""
+    resizable_bar: str = ""
+    above_4g_decoding: str = ""
 
 
 class LaneGroup(Model):
@@ -160,12 +173,15 @@ class LaneGroup(Model):
 class Board(Model):
     """A mainboard as the catalogue knows it (``catalogue/boards/ID.yml``).
 
-    ``watts`` is what board, fans and drives draw beside CPU and cards (an estimate for the PSU sum).
+    ``watts`` is what board, fans and drives draw beside CPU and cards (an estimate for the PSU sum). ``dmi`` lists the
+    names by which the board calls itself in ``/sys/class/dmi/id/board_name``.
     """
 
     id: str
     name: str
+    dmi: list[str] = []
     bmc: str | None = None
+    bios: BiosMenu = BiosMenu()
     memory_channels: Count
     memory_max_gib: Gibibytes
     watts: Watts
@@ -209,19 +225,23 @@ class Disk(Model):
 class Slot(Model):
     """A card in a slot and the link it was bought for.
 
-    ``correctable_errors_per_hour`` is the allowance of that riser under load. ``address`` pins the
-    slot to a PCI address where the board does not name its slots.
+    ``correctable_errors_per_hour`` is the allowance of that riser under load; absent, what a sound link of that kind
+    may show. ``address`` pins the slot to a PCI address where the board does not name its slots.
     """
 
     gpu: str
     link: LinkText
     power_limit_watts: Watts | None = None
-    correctable_errors_per_hour: Annotated[int, Field(ge=0)] = 0
+    correctable_errors_per_hour: Annotated[int, Field(ge=0)] | None = None
     address: PciAddress | None = None
 
 
 class Build(Model):
-    """What was assembled (``builds/NAME.yml``, or shipped); ``gpu`` and ``board`` are catalogue ids."""
+    """What was assembled (``builds/NAME.yml``, or shipped); ``gpu`` and ``board`` are catalogue ids.
+
+    ``resizable_bar`` and ``peer_to_peer`` are judged only where they are declared. ``nvlink`` lists the pairs of slots
+    whose cards a bridge joins.
+    """
 
     name: str
     description: str = ""
@@ -233,6 +253,9 @@ class Build(Model):
     disks: list[Disk] = []
     slots: dict[str, Slot]
     vram_gib: Gibibytes
+    resizable_bar: bool | None = None
+    peer_to_peer: bool | None = None
+    nvlink: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
 
 
 # --- rig -------------------------------------------------------------------------------------
@@ -316,6 +339,17 @@ class BaseSystem(Model):
     ssh_hardening: bool = False
 
 
+class VerifySettings(Model):
+    """How the rig is put under load to be judged. ``active``: whether ``up`` ends with it.
+
+    ``memory_share`` is the part of each card's memory that is written and read back, ``seconds`` bounds the whole.
+    """
+
+    active: bool = True
+    memory_share: Annotated[float, Field(ge=0, le=0.95)] = 0.1
+    seconds: Annotated[int, Field(ge=5, le=3600)] = 120
+
+
 class RigSettings(Model):
     """What a rig says beside its build: where it is, how it is powered, what it should run."""
 
@@ -326,6 +360,7 @@ class RigSettings(Model):
     base: BaseSystem = BaseSystem()
     gpu_stack: GpuStack | None = None
     serve: Serve | None = None
+    verify: VerifySettings = VerifySettings()
     training: bool = False
 
 

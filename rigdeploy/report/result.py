@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rigdeploy.errors import EXIT_NODE, RigdeployError
-from rigdeploy.node.observation import Observation, ObservationError
+from rigdeploy.node.observation import Observation
+from rigdeploy.node.values import ObservationError
 from rigdeploy.verify.cards import Card, match
 from rigdeploy.verify.findings import Finding, Status, exit_code, worst
 from rigdeploy.verify.rules import judge

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from rigdeploy.node.observation import display
+from rigdeploy.node.values import display
 from rigdeploy.report.result import RigResult, Row
 from rigdeploy.verify.findings import Finding, Status
 

@@ -14,7 +14,8 @@ from typing import IO
 
 from rigdeploy.errors import NodeError, RigdeployError, UnreachableError
 from rigdeploy.fleet.models import Rig
-from rigdeploy.node.observation import Observation, ObservationError
+from rigdeploy.node.observation import Observation
+from rigdeploy.node.values import ObservationError
 from rigdeploy.run import ssh
 from rigdeploy.run.connections import connections
 from rigdeploy.run.environment import passed_on

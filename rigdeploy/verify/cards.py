@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rigdeploy.node.observation import GPU_LIMIT, GpuReading, LinkReading, Observation, PciDevice
@@ -12,6 +12,7 @@ from rigdeploy.verify.assignment import assign
 if TYPE_CHECKING:
     from rigdeploy.fleet.catalogue import Catalogue
     from rigdeploy.fleet.models import Build, Gpu, Slot
+    from rigdeploy.node.load import CardLoad, Load
 
 # What an assignment pays for a card that cannot be the declared model, for each halving or doubling between two link
 # widths, and for each place out of order: each outweighs any sum of the next, for as many cards as are looked at.
@@ -26,7 +27,7 @@ class Card:
 
     ``slot`` is the declared name; of an extra card, the name that the node gives, else its PCI address.
     ``ports`` are the ports above the card, nearest first. ``matched_by`` is ``slot name``, ``address`` or
-    ``assignment``, and empty when there is nothing to match.
+    ``assignment``, and empty when there is nothing to match. ``load`` is what the active check measured of it.
     """
 
     slot: str
@@ -36,6 +37,7 @@ class Card:
     reading: GpuReading | None = None
     ports: tuple[PciDevice, ...] = ()
     matched_by: str = ""
+    load: CardLoad | None = None
 
     @property
     def address(self) -> str | None:
@@ -94,7 +96,7 @@ def first(values: Iterable[int | None]) -> int | None:
     return next((value for value in values if value is not None), None)
 
 
-def match(build: Build, catalogue: Catalogue, observation: Observation) -> list[Card]:
+def match(build: Build, catalogue: Catalogue, observation: Observation, load: Load | None = None) -> list[Card]:
     """Every declared slot, in declared order, with its card; then the cards that were not declared.
 
     By the slot's name where the node has it, then by the declared address, then by the assignment of what is left
@@ -116,7 +118,9 @@ def match(build: Build, catalogue: Catalogue, observation: Observation) -> list[
         device, how = placed.get(name, (None, ""))
         cards.append(_card(observation, name, device, how, slot, catalogue.gpus.get(slot.gpu)))
     extra = [device for device in devices if device.address not in taken]
-    return cards + [_card(observation, names[d.address] or d.address, d, "") for d in extra]
+    cards += [_card(observation, names[d.address] or d.address, d, "") for d in extra]
+    loads = load.cards if load is not None else {}
+    return [replace(card, load=loads.get(card.address or "")) for card in cards]
 
 
 def observed_cards(observation: Observation) -> list[PciDevice]:

@@ -12,21 +12,25 @@ from rigdeploy.verify.cards import Card, match
 if TYPE_CHECKING:
     from rigdeploy.fleet.catalogue import Catalogue
     from rigdeploy.fleet.models import Rig, Slot
+    from rigdeploy.node.load import Load
 
 
 @dataclass(frozen=True)
 class Case:
-    """One rig to judge."""
+    """One rig to judge; ``load`` is an active check of the same boot."""
 
     rig: Rig
     catalogue: Catalogue
     observation: Observation
     cards: tuple[Card, ...]
+    load: Load | None = None
 
     @classmethod
-    def of(cls, rig: Rig, catalogue: Catalogue, observation: Observation) -> Case:
-        """Match the cards to the declared slots."""
-        return cls(rig, catalogue, observation, tuple(match(rig.build, catalogue, observation)))
+    def of(cls, rig: Rig, catalogue: Catalogue, observation: Observation, load: Load | None = None) -> Case:
+        """Match the cards to the declared slots; a load of another boot, or of none that is known, is left out."""
+        if load is not None and (load.boot_id is None or load.boot_id != observation.host.boot_id):
+            load = None
+        return cls(rig, catalogue, observation, tuple(match(rig.build, catalogue, observation, load)), load)
 
     @property
     def is_virtual(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rigdeploy.node.observation import Drift, Unread
+from rigdeploy.node.observation import Drift
+from rigdeploy.node.values import Unread
 from rigdeploy.verify.case import Case
 from rigdeploy.verify.findings import Finding, Status
 

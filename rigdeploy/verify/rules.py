@@ -13,6 +13,7 @@ from rigdeploy.verify.findings import Finding
 if TYPE_CHECKING:
     from rigdeploy.fleet.catalogue import Catalogue
     from rigdeploy.fleet.models import Rig
+    from rigdeploy.node.load import Load
 
 RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     presence.count,
@@ -26,11 +27,12 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
 )
 
 
-def judge(rig: Rig, catalogue: Catalogue, observation: Observation) -> list[Finding]:
+def judge(rig: Rig, catalogue: Catalogue, observation: Observation, load: Load | None = None) -> list[Finding]:
     """Every finding about one rig, by subject matter and within it in declared order of the slots.
 
     Before a driver is there the PCI tree alone is judged: then memory and driver are UNKNOWN and FAIL where the
-    declaration wants a driver, and not mentioned where it does not.
+    declaration wants a driver, and not mentioned where it does not. ``load`` is an active check of the same boot; one of
+    another boot is not looked at.
     """
-    case = Case.of(rig, catalogue, observation)
+    case = Case.of(rig, catalogue, observation, load)
     return [finding for rule in RULES for finding in rule(case)]

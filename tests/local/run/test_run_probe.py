@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from rigdeploy.errors import HostKeyChangedError, NodeError, UnreachableError, UsageError
-from rigdeploy.node.observation import Observation, ObservationError
+from rigdeploy.node.observation import Observation
+from rigdeploy.node.values import ObservationError
 from rigdeploy.run import probe as probe_module
 from rigdeploy.run import ssh
 from rigdeploy.run.arrival import StoppedError, boot_id, wait_for_login

@@ -15,7 +15,8 @@ from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.lab import hardware, sysfs
 from rigdeploy.lab.faults import Faults
 from rigdeploy.node import probe
-from rigdeploy.node.observation import Observation, ObservationError, display
+from rigdeploy.node.observation import Observation
+from rigdeploy.node.values import ObservationError, display
 
 PROBE = Path(probe.__file__)
 

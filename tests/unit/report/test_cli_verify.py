@@ -8,7 +8,8 @@ import pytest
 
 from rigdeploy.cli.main import run
 from rigdeploy.errors import UnreachableError
-from rigdeploy.node.observation import Observation, ObservationError
+from rigdeploy.node.observation import Observation
+from rigdeploy.node.values import ObservationError
 
 FLEET = """\
 plugin: rigdeploy

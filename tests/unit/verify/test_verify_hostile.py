@@ -10,7 +10,8 @@ import time
 import pytest
 
 from rigdeploy.errors import RigdeployError
-from rigdeploy.node.observation import Observation, ObservationError
+from rigdeploy.node.observation import Observation
+from rigdeploy.node.values import ObservationError
 from rigdeploy.report.json import as_data
 from rigdeploy.report.result import describe, result
 from rigdeploy.report.terminal import show
