@@ -31,8 +31,8 @@ def judge(rig: Rig, catalogue: Catalogue, observation: Observation, load: Load |
     """Every finding about one rig, by subject matter and within it in declared order of the slots.
 
     Before a driver is there the PCI tree alone is judged: then memory and driver are UNKNOWN and FAIL where the
-    declaration wants a driver, and not mentioned where it does not. ``load`` is an active check of the same boot; one of
-    another boot is not looked at.
+    declaration wants a driver, and not mentioned where it does not. ``load`` is an active check of the same boot; of
+    another boot it is not looked at.
     """
     case = Case.of(rig, catalogue, observation, load)
     return [finding for rule in RULES for finding in rule(case)]
