@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rigdeploy.node.observation import Observation
-from rigdeploy.verify import driver, link, managed, memory, presence
+from rigdeploy.verify import driver, errors, health, host, link, load, managed, memory, path, presence, storage
 from rigdeploy.verify.case import Case
 from rigdeploy.verify.findings import Finding
 
@@ -20,19 +20,42 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     presence.model,
     link.width,
     link.generation,
+    path.path,
+    errors.links,
+    errors.replays,
+    errors.xids,
     memory.per_card,
     memory.total,
+    health.bar1,
+    health.power,
+    health.health,
+    load.ended,
+    load.bandwidth,
+    load.errors,
+    load.memory,
+    load.peers,
+    load.nvlink,
     driver.driver,
+    health.persistence,
+    host.cpu,
+    host.memory,
+    host.ecc,
+    host.channels,
+    host.memory_errors,
+    host.network,
+    storage.disks,
+    storage.links,
+    storage.space,
     managed.drift,
 )
 
 
-def judge(rig: Rig, catalogue: Catalogue, observation: Observation, load: Load | None = None) -> list[Finding]:
+def judge(rig: Rig, catalogue: Catalogue, observation: Observation, under_load: Load | None = None) -> list[Finding]:
     """Every finding about one rig, by subject matter and within it in declared order of the slots.
 
     Before a driver is there the PCI tree alone is judged: then memory and driver are UNKNOWN and FAIL where the
-    declaration wants a driver, and not mentioned where it does not. ``load`` is an active check of the same boot; of
-    another boot it is not looked at.
+    declaration wants a driver, and not mentioned where it does not. ``under_load`` is an active check
+    of the same boot; of another boot it is not looked at.
     """
-    case = Case.of(rig, catalogue, observation, load)
+    case = Case.of(rig, catalogue, observation, under_load)
     return [finding for rule in RULES for finding in rule(case)]
