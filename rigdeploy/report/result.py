@@ -16,6 +16,7 @@ from rigdeploy.verify.rules import judge
 if TYPE_CHECKING:
     from rigdeploy.fleet.catalogue import Catalogue
     from rigdeploy.fleet.models import Rig
+    from rigdeploy.node.load import Load
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class RigResult:
         return worst(self.findings)
 
 
-def result(rig: Rig, catalogue: Catalogue, seen: Observation | RigdeployError) -> RigResult:
+def result(
+    rig: Rig, catalogue: Catalogue, seen: Observation | RigdeployError, under_load: Load | None = None
+) -> RigResult:
     """Judge what was seen of a rig. A node that answered with nonsense is UNKNOWN; no answer at all is an error."""
     if isinstance(seen, ObservationError):
         unreadable = Finding(
@@ -58,12 +61,18 @@ def result(rig: Rig, catalogue: Catalogue, seen: Observation | RigdeployError) -
         return RigResult(rig.name, findings=(unreadable,))
     if isinstance(seen, RigdeployError):
         return RigResult(rig.name, error=seen)
-    return describe(rig, catalogue, seen, judge(rig, catalogue, seen))
+    return describe(rig, catalogue, seen, judge(rig, catalogue, seen, under_load), under_load)
 
 
-def describe(rig: Rig, catalogue: Catalogue, observation: Observation, findings: Sequence[Finding]) -> RigResult:
-    """The result of a rig that was judged already."""
-    rows = tuple(_row(card, catalogue, findings) for card in match(rig.build, catalogue, observation))
+def describe(
+    rig: Rig,
+    catalogue: Catalogue,
+    observation: Observation,
+    findings: Sequence[Finding],
+    under_load: Load | None = None,
+) -> RigResult:
+    """The result of a rig that was judged already, with the load that it was judged with."""
+    rows = tuple(_row(card, catalogue, findings) for card in match(rig.build, catalogue, observation, under_load))
     return RigResult(rig.name, rows, tuple(findings))
 
 
