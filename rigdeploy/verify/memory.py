@@ -90,7 +90,8 @@ def _ecc_costs(gpu: Gpu | None) -> bool:
     return min(gpu.memory_mib.ecc_on) < _LOWER * gpu.memory_gib * 1024
 
 
-def _is_right(gpu: Gpu, size: int, ecc: bool | None) -> bool:
+def is_right(gpu: Gpu, size: int, ecc: bool | None) -> bool:
+    """Whether a card of this model shows this ``memory.total`` (MiB) in this ECC state."""
     nominal = gpu.memory_gib * 1024
     lower = _LOWER_WITH_ECC if ecc and _ecc_costs(gpu) else _LOWER
     return size in _known(gpu, ecc) or lower * nominal <= size <= _UPPER * nominal
@@ -99,14 +100,14 @@ def _is_right(gpu: Gpu, size: int, ecc: bool | None) -> bool:
 def _judge(case: Case, card: Card, gpu: Gpu, size: int) -> tuple[str, str]:
     """Cause and remedy of a wrong size; both empty when it is right."""
     ecc = card.reading.ecc if card.reading else None
-    if _is_right(gpu, size, ecc):
+    if is_right(gpu, size, ecc):
         return "", ""
     place = case.place(card)
     other = _looks_like(case, card, gpu, size)
     if other:
         remedy = f"the card in {place} {other}: correct the declaration if that is what you bought, else return it"
         return "other-memory", remedy
-    if ecc is not True and _is_right(gpu, size, ecc=True):
+    if ecc is not True and is_right(gpu, size, ecc=True):
         return "ecc", f"the card in {place} has as much memory as with ECC on: look at 'nvidia-smi -q -d ECC'"
     if size < gpu.memory_gib * 1024:
         return "memory-missing", f"the card in {place} has less memory than its model: have it repaired or replaced"
