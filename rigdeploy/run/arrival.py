@@ -17,6 +17,7 @@ from rigdeploy.power.base import PowerState
 from rigdeploy.run import ssh
 from rigdeploy.run.connections import connections
 from rigdeploy.run.environment import passed_on
+from rigdeploy.run.signals import StoppedError
 from rigdeploy.run.ssh import AccessRefusedError, Connection
 from rigdeploy.workspace import Workspace
 
@@ -36,10 +37,6 @@ PAUSE = 1.0
 """Seconds between two tries."""
 
 Say = Callable[[str], None]
-
-
-class StoppedError(Exception):
-    """The run is being stopped; not an error of the rig."""
 
 
 def switch_on(rig: Rig, workspace: Workspace, say: Say, stop: threading.Event) -> bool:

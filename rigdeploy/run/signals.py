@@ -11,6 +11,10 @@ from types import FrameType
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class StoppedError(Exception):
+    """The work is given up because it was told to; not an error of a rig."""
+
+
 @contextmanager
 def stoppable(stop: threading.Event) -> Iterator[None]:
     """Within the block the first signal sets ``stop``, the second raises KeyboardInterrupt; then all is as before.

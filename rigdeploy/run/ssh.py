@@ -114,11 +114,11 @@ def explain(rig: str, connection: Connection, workspace: Workspace, stderr: str)
     )
 
 
-def explain_remote(rig: str, status: int, stderr: str) -> NodeError:
-    """The typed error for a remote command that ssh did start and that failed."""
+def explain_remote(rig: str, program: str, status: int, stderr: str) -> NodeError:
+    """The typed error for a remote ``program`` that ssh did start and that failed."""
     if status == 127:  # noqa: PLR2004 - the shell's "command not found" (POSIX sh)
         return NodeError(f"{rig}: no python3 on the node", "install it: apt-get install python3")
-    return NodeError(f"{rig}: the probe failed with exit status {status}: {_last_line(stderr)}")
+    return NodeError(f"{rig}: {program} failed with exit status {status}: {_last_line(stderr)}")
 
 
 _NOISE = ("Warning: Permanently added", "Pseudo-terminal", "Shared connection", "mux_client")

@@ -19,7 +19,7 @@ from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
 from rigdeploy.plan.plan import ROLES, NodeView, Plan, make_plan
 from rigdeploy.power.base import PowerState
-from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, StoppedError, switch_on, wait_for_login
+from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, switch_on, wait_for_login
 from rigdeploy.run.events import Event
 from rigdeploy.run.ledger import Ledger, PhaseEntry
 from rigdeploy.run.leftovers import bury
@@ -28,7 +28,7 @@ from rigdeploy.run.node import Node, Options, Report, own_words
 from rigdeploy.run.playbook import PlayResult, run_playbook
 from rigdeploy.run.probe import observe
 from rigdeploy.run.progress import Progress
-from rigdeploy.run.signals import stoppable
+from rigdeploy.run.signals import StoppedError, stoppable
 from rigdeploy.run.survey import survey, view_of
 from rigdeploy.verify.findings import worst
 from rigdeploy.verify.rules import judge

@@ -13,11 +13,12 @@ import pytest
 from rigdeploy.errors import HostKeyChangedError, NodeError, UnreachableError, UsageError
 from rigdeploy.node.observation import Observation
 from rigdeploy.node.values import ObservationError
-from rigdeploy.run import probe as probe_module
+from rigdeploy.run import sender as sender_module
 from rigdeploy.run import ssh
-from rigdeploy.run.arrival import StoppedError, boot_id, wait_for_login
+from rigdeploy.run.arrival import boot_id, wait_for_login
 from rigdeploy.run.connections import connections
 from rigdeploy.run.probe import observe
+from rigdeploy.run.signals import StoppedError
 from rigdeploy.run.ssh import AccessRefusedError
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="an sshd of one's own that lets root in needs root")
@@ -43,7 +44,7 @@ def print_instead(monkeypatch):
             def read_bytes(self):
                 return script.encode()
 
-        monkeypatch.setattr(probe_module, "files", lambda _: Content())
+        monkeypatch.setattr(sender_module, "files", lambda _: Content())
 
     return replace
 
