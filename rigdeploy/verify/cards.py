@@ -25,9 +25,10 @@ _OUT_OF_ORDER = 1
 class Card:
     """A declared slot with the card observed in it, or one of the two alone (missing, extra).
 
-    ``slot`` is the declared name; of an extra card, the name that the node gives, else its PCI address.
+    ``slot`` is the declared name; of an extra card, the board's or the node's name, else its PCI address.
     ``ports`` are the ports above the card, nearest first. ``matched_by`` is ``slot name``, ``address`` or
-    ``assignment``, and empty when there is nothing to match. ``load`` is what the active check measured of it.
+    ``assignment``, and empty when there is nothing to match; ``node_slot`` is the slot's name as the node gives it.
+    ``load`` is what the active check measured of the card.
     """
 
     slot: str
@@ -37,6 +38,7 @@ class Card:
     reading: GpuReading | None = None
     ports: tuple[PciDevice, ...] = ()
     matched_by: str = ""
+    node_slot: str = ""
     load: CardLoad | None = None
 
     @property
@@ -53,8 +55,18 @@ class Card:
 
     @property
     def width(self) -> int | None:
-        """The negotiated width; sysfs reads it anew each time, so it comes before nvidia-smi."""
-        return first(link.width for link in self._links())
+        """The negotiated width now or, if that was more, under load: a link may be narrower at rest.
+
+        Sysfs reads it anew each time, so it comes before nvidia-smi.
+        """
+        under_load = self.load.link.width_max if self.load is not None and self.samples else None
+        now = first(link.width for link in self._links())
+        return max((width for width in (now, under_load) if width is not None), default=None)
+
+    @property
+    def samples(self) -> int:
+        """How often the link was looked at while the active check kept it at work."""
+        return (self.load.link.samples or 0) if self.load is not None else 0
 
     @property
     def width_max(self) -> int | None:
@@ -72,7 +84,10 @@ class Card:
     @property
     def gen(self) -> int | None:
         """The fastest generation that any reading shows: a link that was seen fast is fast."""
-        return max((link.gen for link in self._links() if link.gen is not None), default=None)
+        seen = [link.gen for link in self._links()]
+        if self.load is not None and self.samples:
+            seen.append(self.load.link.gen_max)
+        return max((gen for gen in seen if gen is not None), default=None)
 
     @property
     def gen_max(self) -> int | None:
@@ -102,25 +117,19 @@ def match(build: Build, catalogue: Catalogue, observation: Observation, load: Lo
     By the slot's name where the node has it, then by the declared address, then by the assignment of what is left
     that agrees best with the declared models, widths and order.
     """
-    devices = observed_cards(observation)
-    names = {device.address: slot_name(observation, device) for device in devices}
-    placed = _by_name(build, devices, names)
-    placed |= _by_address(build, devices, placed)
+    seen = [_seen(observation, device, load) for device in observed_cards(observation)]
+    slots = _slots_by_name(build, catalogue)
+    placed = _by_name(build, seen, slots)
+    placed |= _by_address(build, _left(seen, placed), placed)
     free = [slot for slot in build.slots if slot not in placed]
-    known = set(build.slots) | set(catalogue.boards[build.board].slots if build.board in catalogue.boards else ())
-    taken = {device.address for device, _ in placed.values()}
     # A card in a slot that the board has and the build leaves empty is extra, not a stand-in for a missing one.
-    loose = [d for d in devices if d.address not in taken and names[d.address] not in known]
-    placed |= _by_assignment(build, catalogue, observation, free, loose)
-    taken = {device.address for device, _ in placed.values()}
+    loose = [card for card in _left(seen, placed) if _may_be_declared(build, slots.get(_folded(card.node_slot)))]
+    placed |= _by_assignment(build, catalogue, free, loose)
     cards = []
     for name, slot in build.slots.items():
-        device, how = placed.get(name, (None, ""))
-        cards.append(_card(observation, name, device, how, slot, catalogue.gpus.get(slot.gpu)))
-    extra = [device for device in devices if device.address not in taken]
-    cards += [_card(observation, names[d.address] or d.address, d, "") for d in extra]
-    loads = load.cards if load is not None else {}
-    return [replace(card, load=loads.get(card.address or "")) for card in cards]
+        card, how = placed.get(name, (Card(name), ""))
+        cards.append(replace(card, slot=name, declared=slot, gpu=catalogue.gpus.get(slot.gpu), matched_by=how))
+    return cards + _extra(build, _left(seen, placed), slots)
 
 
 def observed_cards(observation: Observation) -> list[PciDevice]:
@@ -134,39 +143,77 @@ def observed_cards(observation: Observation) -> list[PciDevice]:
 
 
 def slot_name(observation: Observation, device: PciDevice) -> str:
-    """The slot's name at the card, or at the nearest port above that has one; empty when none has."""
-    return next((d.slot for d in (device, *observation.ports_above(device.address)) if d.slot), "")
+    """The slot's name at the card, or at the nearest port above that has one; empty when none has.
+
+    A bare number is the kernel's own count of hot-plug slots, and says less than any name of the firmware's.
+    """
+    names = [d.slot for d in (device, *observation.ports_above(device.address)) if d.slot]
+    return next((name for name in names if not name.strip().isdecimal()), names[0] if names else "")
 
 
-def _card(
-    observation: Observation,
-    name: str,
-    device: PciDevice | None,
-    how: str,
-    slot: Slot | None = None,
-    gpu: Gpu | None = None,
-) -> Card:
-    reading = observation.gpus.get(device.address) if device else None
-    ports = tuple(observation.ports_above(device.address)) if device else ()
-    return Card(name, slot, gpu, device, reading, ports, how)
+def _seen(observation: Observation, device: PciDevice, load: Load | None) -> Card:
+    """A card with all that is known of it, before it has a slot."""
+    return Card(
+        slot="",
+        device=device,
+        reading=observation.gpus.get(device.address),
+        ports=tuple(observation.ports_above(device.address)),
+        node_slot=slot_name(observation, device),
+        load=load.cards.get(device.address) if load is not None else None,
+    )
 
 
-_Placed = dict[str, tuple[PciDevice, str]]
+_Placed = dict[str, tuple[Card, str]]
+_Slots = dict[str, set[str]]
 
 
-def _by_name(build: Build, devices: list[PciDevice], names: dict[str, str]) -> _Placed:
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _slots_by_name(build: Build, catalogue: Catalogue) -> _Slots:
+    """The slots of build and board that a name may mean: their own, and what the board's firmware calls them."""
+    board = catalogue.boards.get(build.board)
+    slots: _Slots = {}
+    for name in build.slots:
+        slots.setdefault(_folded(name), set()).add(name)
+    for name, slot in board.slots.items() if board else ():
+        for known in (name, *slot.designations):
+            slots.setdefault(_folded(known), set()).add(name)
+    return slots
+
+
+def _left(seen: list[Card], placed: _Placed) -> list[Card]:
+    taken = {card.address for card, _ in placed.values()}
+    return [card for card in seen if card.address not in taken]
+
+
+def _may_be_declared(build: Build, slots: set[str] | None) -> bool:
+    return not slots or any(slot in build.slots for slot in slots)
+
+
+def _by_name(build: Build, seen: list[Card], slots: _Slots) -> _Placed:
+    """The cards whose slot has a name that means one declared slot, and that no other card bears."""
+    bearers: dict[str, list[Card]] = {}
+    for card in seen:
+        bearers.setdefault(_folded(card.node_slot), []).append(card)
     placed: _Placed = {}
-    # A card that bears the name itself comes before one that only sits somewhere below a port of that name.
-    for device in sorted(devices, key=lambda device: device.slot is None):
-        name = names[device.address]
-        if name in build.slots and name not in placed:
-            placed[name] = (device, "slot name")
-    return placed
+    ambiguous = set()
+    for name, cards in bearers.items():
+        meant = slots.get(name, set())
+        # A card that bears the name itself comes before those that only sit somewhere below a port of that name.
+        own = [card for card in cards if card.device is not None and _folded(card.device.slot or "") == name] or cards
+        if len(meant) != 1 or not meant <= build.slots.keys():
+            continue
+        (slot,) = meant
+        if len(own) > 1 or slot in placed:
+            ambiguous.add(slot)
+        placed[slot] = (own[0], "slot name")
+    return {slot: found for slot, found in placed.items() if slot not in ambiguous}
 
 
-def _by_address(build: Build, devices: list[PciDevice], placed: _Placed) -> _Placed:
-    taken = {device.address for device, _ in placed.values()}
-    by_address = {device.address: device for device in devices if device.address not in taken}
+def _by_address(build: Build, left: list[Card], placed: _Placed) -> _Placed:
+    by_address = {card.address: card for card in left}
     return {
         name: (by_address[slot.address], "address")
         for name, slot in build.slots.items()
@@ -174,25 +221,35 @@ def _by_address(build: Build, devices: list[PciDevice], placed: _Placed) -> _Pla
     }
 
 
-def _by_assignment(
-    build: Build, catalogue: Catalogue, observation: Observation, slots: list[str], devices: list[PciDevice]
-) -> _Placed:
-    if not slots or not devices:
+def _by_assignment(build: Build, catalogue: Catalogue, slots: list[str], cards: list[Card]) -> _Placed:
+    if not slots or not cards:
         return {}
     costs = [
         [
-            _disagreement(build.slots[slot], catalogue, observation, device) + _OUT_OF_ORDER * abs(row - column)
-            for column, device in enumerate(devices)
+            _disagreement(build.slots[slot], catalogue, card) + _OUT_OF_ORDER * abs(row - column)
+            for column, card in enumerate(cards)
         ]
         for row, slot in enumerate(slots)
     ]
-    return {slots[row]: (devices[column], "assignment") for row, column in assign(costs)}
+    return {slots[row]: (cards[column], "assignment") for row, column in assign(costs)}
 
 
-def _disagreement(slot: Slot, catalogue: Catalogue, observation: Observation, device: PciDevice) -> int:
-    card = _card(observation, "", device, "", slot, catalogue.gpus.get(slot.gpu))
+def _disagreement(slot: Slot, catalogue: Catalogue, card: Card) -> int:
+    card = replace(card, gpu=catalogue.gpus.get(slot.gpu))
     cost = _OTHER_MODEL if card.is_declared_model is False else 0
     for width in (card.width, card.port_width_max):
         if width is not None:
             cost += _WIDTH_STEP * abs(width.bit_length() - slot.link.width.bit_length())
     return cost
+
+
+def _extra(build: Build, left: list[Card], slots: _Slots) -> list[Card]:
+    """The cards that no declared slot holds, under a name that is no other's: else under their address."""
+    names = []
+    for card in left:
+        meant = slots.get(_folded(card.node_slot), {card.node_slot})
+        names.append(next(iter(meant)) if len(meant) == 1 else "")
+    return [
+        replace(card, slot=name if name and name not in build.slots and names.count(name) == 1 else card.address or "")
+        for card, name in zip(left, names, strict=True)
+    ]

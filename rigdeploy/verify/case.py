@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rigdeploy.node.observation import Observation
 from rigdeploy.verify.cards import Card, match
 
 if TYPE_CHECKING:
     from rigdeploy.fleet.catalogue import Catalogue
-    from rigdeploy.fleet.models import Rig, Slot
+    from rigdeploy.fleet.models import Board, Rig, Slot
     from rigdeploy.node.load import Load
+
+LOOK_ON_THE_HOST = "the node is a virtual machine, whose ports are emulated: look for the cause on its host"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Case:
         return self.observation.host.virtualisation not in (None, "none")
 
     @property
+    def board(self) -> Board | None:
+        """The declared board, as far as the catalogue has it."""
+        return self.catalogue.boards.get(self.rig.build.board)
+
+    @property
     def cards_were_read(self) -> bool:
         """Whether the node's functions could be listed and told apart: only then is a card that is not seen missing."""
         devices = self.observation.pci.values()
@@ -59,13 +66,16 @@ class Case:
 
     def place(self, card: Card) -> str:
         """The slot in words that find it: name and board, and the address where the name is only our guess."""
-        board = self.catalogue.boards.get(self.rig.build.board)
-        name = f"{card.slot} of the {board.name}" if board else card.slot
+        name = f"{card.slot} of the {self.board.name}" if self.board else card.slot
         guessed = card.matched_by == "assignment"
         return f"{name} (the node does not name this slot; the card at {card.address})" if guessed else name
 
     def note(self, card: Card) -> str:
         """What the catalogue says about this slot of the board, as a sentence; empty when it says nothing."""
-        board = self.catalogue.boards.get(self.rig.build.board)
-        slot = board.slots.get(card.slot) if board else None
+        slot = self.board.slots.get(card.slot) if self.board else None
         return f" {card.slot} {slot.note}." if slot and slot.note else ""
+
+    def setup(self, setting: Literal["bifurcation", "link_speed", "resizable_bar", "above_4g_decoding"]) -> str:
+        """Where the board's firmware has a setting, as words that follow ``in``: its own, where they are known."""
+        menu: str = getattr(self.board.bios, setting) if self.board else ""
+        return f"the BIOS ({menu})" if menu else "the BIOS"
