@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from rigdeploy.fleet.catalogue import Catalogue
-from rigdeploy.fleet.models import GpuStack, ManualPower, Rig
+from rigdeploy.fleet.models import Build, Cpu, GpuStack, ManualPower, Memory, Rig
+from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
+from rigdeploy.verify import rates
 from rigdeploy.verify.findings import Finding
 from rigdeploy.verify.rules import judge
 
@@ -40,16 +42,20 @@ def sound(rig: Rig, catalogue: Catalogue, *, driver: bool = True) -> dict[str, A
     """The observation, as JSON data, of a rig that is exactly as declared; ports at ``0000:INDEX0:01.1``."""
     document: dict[str, Any] = {
         "schema": 1,
-        "host": {"virtualisation": "none", "boot_id": "5c1e"},
+        "host": {"virtualisation": "none", "boot_id": "5c1e", "uptime_seconds": 86400.0, "secure_boot": False},
         "driver": {"loaded": driver, "nouveau": False, "answers": driver or None},
         "pci": [],
         "gpus": [],
+        **sound_host(rig.build),
         "managed": {},
         "users_root": True,
         "unread": [],
     }
     if driver:
-        document["driver"] |= {"version": "580.95.05", "library": "580.95.05", "flavour": "proprietary"}
+        version = "580.95.05"
+        document["driver"] |= {"version": version, "library": version, "flavour": "open"}
+        document["driver"] |= {"installed": version, "installed_flavour": "open"}
+    document["pci"] += nvme()
     for index, (name, slot) in enumerate(rig.build.slots.items(), 1):
         gpu = catalogue.gpus[slot.gpu]
         vendor, _, device = gpu.pci_ids[0].partition(":")
@@ -68,8 +74,93 @@ def sound(rig: Rig, catalogue: Catalogue, *, driver: bool = True) -> dict[str, A
         reading = {"address": card["address"], "name": gpu.name, "pci_id": gpu.pci_ids[0], "pstate": 8, "idle": True}
         reading |= {"memory_mib": (totals.ecc_off or totals.ecc_on)[0], "ecc": None if totals.ecc_off else True}
         reading["link"] = {"width": slot.link.width, "gen": slot.link.gen}
+        reading |= {"persistence": True, "processes": 0, "clock_reasons": ["gpu_idle"], "recovery_action": "None"}
+        limit = slot.power_limit_watts or gpu.power.default
+        reading |= {"bar1_mib": 131072, "power": {"draw": 20.5, "limit": limit, "enforced": limit}}
         document["gpus"] += [reading] if driver else []
     return document
+
+
+def sound_host(build: Build) -> dict[str, Any]:
+    """The parts of an observation around the cards, of a node that is as declared: one NVMe disk more than declared."""
+    cpu = build.cpu or Cpu(model="AMD EPYC 7252", cores=8)
+    memory = build.memory or Memory(size_gib=64)
+    modules = memory.channels or 2
+    size = memory.size_gib * 1024
+    speeds = [int(nic.speed_gbps * 1000) for nic in build.nics for _ in range(nic.count)]
+    system = {"name": "nvme0n1", "model": "Any", "serial": "S0", "size_mib": 476940, "address": "0000:f1:00.0"}
+    more = [
+        {"name": f"sd{chr(ord('a') + index)}", "serial": disk.serial or f"S{index + 1}", "rotational": False}
+        | {"size_mib": disk.size_gb * 10**9 // 2**20}
+        for index, disk in enumerate(build.disks)
+    ]
+    return {
+        "cpu": {"model": f"{cpu.model} Processor", "sockets": 1, "cores": cpu.cores, "threads": 2 * cpu.cores},
+        "memory": {"total_mib": size * 98 // 100, "installed_mib": size, "ecc": bool(memory.ecc), "channels": modules}
+        | {"correctable": 0, "uncorrectable": 0}
+        | {
+            "modules": [
+                {"locator": f"DIMM_{chr(ord('A') + index)}1", "channel": chr(ord("A") + index), "type": "DDR4"}
+                | {"size_mib": size // modules, "speed_mts": 3200}
+                for index in range(modules)
+            ]
+        },
+        "disks": [system, *more],
+        "filesystems": [
+            {"mount": "/", "size_mib": 450_000, "free_mib": 300_000},
+            {"mount": "/boot/efi", "size_mib": 511, "free_mib": 505},
+        ],
+        "nics": [
+            {"name": f"eno{index}", "mac": f"02:00:00:00:00:{index:02x}", "speed_mbps": speed, "carrier": True}
+            for index, speed in enumerate(speeds or [1000], 1)
+        ],
+        "slots": [],
+        "kernel_log": [],
+    }
+
+
+def nvme() -> list[dict[str, Any]]:
+    """The system disk's controller and the port above it."""
+    link = {"width": 4, "width_max": 4, "gen": 4, "gen_max": 4}
+    port = {"address": "0000:f0:01.1", "vendor": "1022", "device": "1483", "class": "060400", "parent": None}
+    disk = {"address": "0000:f1:00.0", "vendor": "144d", "device": "a80a", "class": "010802"}
+    return [port | {"link": dict(link)}, disk | {"parent": port["address"], "link": dict(link)}]
+
+
+def sound_load(rig: Rig, document: dict[str, Any]) -> dict[str, Any]:
+    """An active check, as JSON data, of the rig whose sound observation this is."""
+    cards = [device for device in document["pci"] if device["class"] == "030000"]
+    loaded = []
+    for slot, card in zip(rig.build.slots.values(), cards, strict=True):
+        alone = 0.83 * rates.bandwidth_gbps(slot.link)
+        speeds = {"h2d_gbps": alone, "d2h_gbps": alone, "h2d_together_gbps": alone, "d2h_together_gbps": alone}
+        link = {"samples": 40, "width_min": slot.link.width, "width_max": slot.link.width, "gen_max": slot.link.gen}
+        loaded.append(
+            {"address": card["address"], "skipped": None, "link": link, "seconds": 6.5, "replays": 0}
+            | speeds
+            | {"aer": {"correctable": 0, "nonfatal": 0, "fatal": 0}}
+            | {"memory": {"tested_mib": 2400, "wanted_mib": 2400, "errors": 0}}
+        )
+    addresses = [card["address"] for card in cards]
+    return {
+        "schema": 1,
+        "boot_id": document["host"]["boot_id"],
+        "taken": 1.79e9,
+        "seconds": 30.0,
+        "ended": "done",
+        "cards": loaded,
+        "pairs": [
+            {"source": one, "target": other, "can_access": True, "gbps": 26.0}
+            for one in addresses
+            for other in addresses
+            if one != other
+        ],
+        "nvlinks": [
+            {"address": one, "total": 4, "active": 4, "peers": [other for other in addresses if other != one]}
+            for one in addresses
+        ],
+        "unread": [],
+    }
 
 
 class Bench:
@@ -79,6 +170,17 @@ class Bench:
         self.rig = rig
         self.catalogue = catalogue
         self.document = sound(rig, catalogue, driver=driver)
+        self.load: dict[str, Any] | None = None
+
+    def put_under_load(self) -> dict[str, Any]:
+        """The document of an active check that found nothing, open to changes."""
+        self.load = sound_load(self.rig, self.document)
+        return self.load
+
+    def loaded(self, slot: str) -> dict[str, Any]:
+        """What the active check says of one card."""
+        address = self.card(slot)["address"]
+        return next(card for card in (self.load or {})["cards"] if card["address"] == address)
 
     def _slot(self, slot: str) -> int:
         return list(self.rig.build.slots).index(slot) + 1
@@ -110,7 +212,8 @@ class Bench:
         return Observation.parse(self.document)
 
     def findings(self) -> list[Finding]:
-        return judge(self.rig, self.catalogue, self.observation())
+        load = None if self.load is None else Load.parse(self.load)
+        return judge(self.rig, self.catalogue, self.observation(), load)
 
     def wrong(self) -> list[tuple[str, str, str, str]]:
         """All that is not PASS, as (check, subject, status, cause)."""
