@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 
@@ -55,6 +56,54 @@ def test_an_unreachable_rig_stands_beside_the_others():
     assert "rig01: FAIL" in text
 
 
+def test_how_fast_cards_copied_stands_in_the_table_when_it_is_known(sample):
+    made = sample()
+    made.loaded("PCIE3")["h2d_gbps"] = None
+    lines = list(plain([made.result()]))
+    assert "GB/s to/from" in lines[0]
+    assert lines[0].index("GB/s") == lines[1].index("25.6 / 25.6") == lines[2].index("-", lines[2].index("MiB"))
+    assert "GB/s" not in next(plain([made.result(active=False)]))
+
+
+def test_what_was_judged_beside_the_cards():
+    findings = (FINE, Finding("host.cpu", "rig", Status.FAIL), Finding("disk.link", "nvme0n1", Status.PASS))
+    assert "rig01 beside its cards: rig FAIL, nvme0n1 PASS" in list(plain([RigResult("rig01", (GOOD,), findings)]))
+
+
+def test_one_reason_in_several_slots_is_one_paragraph():
+    remedy = "the card in {} is at rest"
+    slots = ("PCIE1", "PCIE3", "PCIE5")
+    findings = [Finding("link.generation", s, Status.UNKNOWN, "4.0", "1.0", "idle", remedy.format(s)) for s in slots]
+    text = "\n".join(plain([RigResult("rig01", findings=tuple(findings))]))
+    assert text.count("UNKNOWN rig01 PCIE1, PCIE3, PCIE5: link.generation: declared 4.0, measured 1.0") == 1
+    assert text.count("at rest") == text.count("the card in PCIE1, PCIE3, PCIE5 is at rest") == 1
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_narrow_terminal(monkeypatch, sample, columns, no_color):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    made = sample()
+    made.degrade("PCIE3", 8)
+    made.reading("PCIE5")["name"] = "NVIDIA " + "very " * 30 + "long"
+    stream = Terminal()
+    show([made.result()], stream)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in stream.getvalue().splitlines()]
+    assert max(map(len, lines)) <= columns
+    text = "\n".join(lines)
+    assert re.search(r"^FAIL +PCIE3\n +4.0 x8 \(declared 4.0 x16\)", text, re.MULTILINE)
+    assert re.search(r"^FAIL rig01 PCIE3: link.width", text, re.MULTILINE)
+
+
+def test_a_pipe_gets_the_whole_table(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = io.StringIO()
+    show([RIG], stream)
+    assert stream.getvalue().splitlines() == list(plain([RIG]))
+
+
 @pytest.mark.parametrize(
     ("terminal", "no_color", "coloured"), [(True, "", True), (True, "1", False), (False, "", False)]
 )
@@ -91,6 +140,8 @@ def test_json():
         "measured": "4.0 x16",
         "memory_mib": 24576,
         "verdict": "PASS",
+        "link": dict.fromkeys(("width", "gen", "card_width", "card_gen", "port_width", "port_gen")),
+        "bandwidth_gbps": None,
     }
     assert rig["findings"][2] == {
         "check": "link.width",
@@ -104,6 +155,9 @@ def test_json():
     }
     assert data["rigs"]["rig02"] == {
         "status": None,
+        "board": "",
+        "host": dict.fromkeys(("cpu", "memory", "board", "bios", "system", "kernel", "driver")),
+        "loaded_at": None,
         "cards": [],
         "findings": [],
         "error": {"message": "192.0.2.12 does not answer", "remedy": "is it on?"},
