@@ -87,6 +87,11 @@ class Workspace:
         return self.state / "runs"
 
     @property
+    def loads(self) -> Path:
+        """The last active check of each rig."""
+        return self.state / "load"
+
+    @property
     def control_dir(self) -> Path:
         """Sockets of the SSH connections kept open.
 

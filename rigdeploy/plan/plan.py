@@ -12,6 +12,7 @@ from typing import Any
 
 from rigdeploy.errors import RigdeployError, UnreachableError
 from rigdeploy.fleet.models import Rig
+from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Drift, Driver, Managed, Observation
 from rigdeploy.power.base import PowerState
 
@@ -37,7 +38,7 @@ class NodeView:
     ``power`` is None when nobody asked, because the node answers. ``error`` says why there is no
     ``observation``; ``refused`` that the node is there and does not accept our key. ``expected`` holds, per
     role, the hash of the inputs that the declaration asks for; ``last_seconds``, per phase, how long it took
-    when it last succeeded.
+    when it last succeeded; ``load`` is the last active check that is kept, of whatever boot.
     """
 
     rig: Rig
@@ -47,6 +48,21 @@ class NodeView:
     refused: bool = False
     expected: Mapping[str, str] = field(default_factory=dict)
     last_seconds: Mapping[str, float] = field(default_factory=dict)
+    load: Load | None = None
+
+    @property
+    def current_load(self) -> Load | None:
+        """The active check that is kept, if it is of the boot that was observed; of an unknown boot there is none."""
+        boot = self.observation.host.boot_id if self.observation is not None else None
+        return self.load if self.load is not None and boot is not None and self.load.boot_id == boot else None
+
+    def wants_load(self, *, changed: bool) -> bool:
+        """Whether the cards are to be put under load to be judged; ``changed``: something was done to the rig."""
+        seen = self.observation
+        # Without a boot id no check could be told to be of this boot.
+        if seen is None or not self.rig.verify.active or not seen.driver.answers or seen.host.boot_id is None:
+            return False
+        return changed or self.current_load is None
 
 
 @dataclass(frozen=True)
@@ -131,10 +147,12 @@ def make_plan(views: Iterable[NodeView], *, only: str | None = None) -> Plan:
 
 
 def _plan_node(view: NodeView, only: str | None) -> NodePlan:
-    steps = [_power(view), _connect(view), _base(view), _driver(view), Step("verify", True, "every run ends with it")]
-    kept = [replace(step, last_seconds=view.last_seconds.get(step.phase)) for step in steps]
+    steps = [_power(view), _connect(view), _base(view), _driver(view)]
     if only is not None:
-        kept = [step if step.phase == only else _left_out(step, only) for step in kept]
+        steps = [step if step.phase == only else _left_out(step, only) for step in steps]
+    verify = _verify(view, steps)
+    steps.append(verify if only in (None, "verify") else _left_out(verify, only))
+    kept = [replace(step, last_seconds=view.last_seconds.get(step.phase)) for step in steps]
     return NodePlan(view.rig.name, tuple(kept), _blocked(view, only), _not_done(view.rig))
 
 
@@ -209,6 +227,21 @@ def _driver(view: NodeView) -> Step:
     # The role may bring another version or flavour, and a module in use cannot be exchanged in a running system.
     reboots = bool(driver.nouveau or driver.loaded)
     return Step("driver", True, why, (f"apply role nvidia_driver: branch {stack.driver}",), reboots=reboots)
+
+
+def _verify(view: NodeView, before: list[Step]) -> Step:
+    """The verdict, and whether the cards are put under load for it: as far as that can be told in advance."""
+    step = Step("verify", True, "every run ends with it")
+    if not view.rig.verify.active:
+        return step
+    load = f"put the cards under load, at most {view.rig.verify.seconds} s"
+    if view.observation is None:
+        return replace(step, changes=(f"{load}, if the driver answers",))
+    changed = any(earlier.needed for earlier in before)
+    driver_comes = any(earlier.phase == "driver" and earlier.needed for earlier in before)
+    if driver_comes or view.wants_load(changed=changed):
+        return replace(step, changes=(load,))
+    return step
 
 
 def _why_role(observation: Observation, role: str, expected: Mapping[str, str]) -> str:

@@ -22,7 +22,8 @@ def _node(node: NodePlan, *, details: bool) -> Iterator[str]:
             yield f"  {node.blocked.remedy}"
         return
     if node.changes_nothing and not details:
-        yield f"{node.rig}: nothing has to change"
+        load = "".join(f"; verify will {change}" for change in node.step("verify").changes)
+        yield f"{node.rig}: nothing has to change{load}"
     else:
         yield f"{node.rig}:" + (" may reboot" if node.reboots else "")
         width = max(len(_text(step)) for step in node.steps)

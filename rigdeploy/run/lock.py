@@ -10,6 +10,8 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +22,7 @@ from rigdeploy.errors import LockedError
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock: process id, what it runs, since when (seconds since the epoch), which run."""
+    """Who holds a lock: process id, what it runs, since when (seconds since the epoch), which run ('': none)."""
 
     pid: int
     command: str
@@ -29,7 +31,8 @@ class Owner:
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        return f"'{self.command}' (run {self.run}, pid {self.pid}, since {since})"
+        run = f"run {self.run}, " if self.run else ""
+        return f"'{self.command}' ({run}pid {self.pid}, since {since})"
 
 
 class RigLock:
@@ -78,6 +81,30 @@ class RigLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+@contextmanager
+def hold(
+    rigs: Iterable[str], directory: Path, *, command: str, run: str, say: Callable[[str], None]
+) -> Iterator[dict[str, LockedError]]:
+    """Hold the lock of every rig that is free; gives the errors of those that are not. ``say`` hears of dead owners."""
+    held: list[RigLock] = []
+    refused: dict[str, LockedError] = {}
+    try:
+        for rig in rigs:
+            lock = RigLock(directory, rig, command=command, run=run)
+            try:
+                lock.acquire()
+            except LockedError as error:
+                refused[rig] = error
+                continue
+            held.append(lock)
+            if lock.previous is not None:
+                say(f"{rig}: took over the lock of {lock.previous}, which died")
+        yield refused
+    finally:
+        for lock in held:
+            lock.release()
 
 
 def _read(descriptor: int) -> Owner | None:

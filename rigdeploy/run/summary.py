@@ -18,7 +18,7 @@ _LEFT = {
     "power": "its power may have been changed: rigdeploy power status",
     "base": "the role base may be half applied",
     "driver": "the driver may be half installed",
-    "verify": "changed as planned, and not judged",
+    "verify": "changed as planned, and not judged; no load is left on its cards",
 }
 
 
@@ -30,7 +30,7 @@ def results(report: Report, catalogue: Catalogue) -> list[RigResult]:
 def _result(node: Node, catalogue: Catalogue) -> RigResult:
     if node.view.observation is None:
         raise AssertionError(f"{node.name} was judged without having been looked at")
-    return describe(node.rig, catalogue, node.view.observation, node.findings)
+    return describe(node.rig, catalogue, node.view.observation, node.findings, node.view.current_load)
 
 
 def as_dict(report: Report, catalogue: Catalogue) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,6 +14,7 @@ from rigdeploy.fleet.variables import host_variables
 from rigdeploy.node.observation import Observation
 from rigdeploy.plan.plan import ROLES, NodeView
 from rigdeploy.power.base import PowerState
+from rigdeploy.run.loads import recall
 from rigdeploy.run.probe import observe
 from rigdeploy.run.ssh import AccessRefusedError
 from rigdeploy.workspace import Workspace
@@ -32,12 +33,17 @@ def survey(
     history: Mapping[str, Mapping[str, float]],
     *,
     forks: int = 50,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, NodeView]:
-    """What the plan is made from, by rig. A node that answers costs one probe; its BMC is left alone."""
+    """What the plan is made from, by rig. A node that answers costs one probe; its BMC is left alone.
+
+    ``say`` is told what is wrong with a file that is kept.
+    """
     wanted = list(rigs)
     seen = observe(wanted, workspace, forks=forks)
     views = {
-        rig.name: view_of(rig, seen[rig.name], expected_inputs(rig, fleet), history.get(rig.name, {})) for rig in wanted
+        rig.name: seen_as(seen[rig.name], _unseen(rig, workspace, fleet, history.get(rig.name, {}), say))
+        for rig in wanted
     }
     silent = [view.rig for view in views.values() if isinstance(view.error, UnreachableError)]
     for rig, power in read_power(silent, workspace).items():
@@ -48,14 +54,19 @@ def survey(
     return views
 
 
-def view_of(
-    rig: Rig, seen: Observation | RigdeployError, expected: Mapping[str, str], last_seconds: Mapping[str, float]
+def _unseen(
+    rig: Rig, workspace: Workspace, fleet: Fleet, last_seconds: Mapping[str, float], say: Callable[[str], None]
 ) -> NodeView:
-    """One rig's view from its observation, or from the error that stands in for it."""
+    """What is known of a rig without looking at it."""
+    load = recall(workspace, rig.name, say)
+    return NodeView(rig, expected=expected_inputs(rig, fleet), last_seconds=last_seconds, load=load)
+
+
+def seen_as(seen: Observation | RigdeployError, view: NodeView) -> NodeView:
+    """A rig's view with another look at it: its observation, or the error that stands in for it."""
     if isinstance(seen, Observation):
-        return NodeView(rig, observation=seen, expected=expected, last_seconds=last_seconds)
-    refused = isinstance(seen, AccessRefusedError)
-    return NodeView(rig, error=seen, refused=refused, expected=expected, last_seconds=last_seconds)
+        return replace(view, power=None, observation=seen, error=None, refused=False)
+    return replace(view, power=None, observation=None, error=seen, refused=isinstance(seen, AccessRefusedError))
 
 
 def expected_inputs(rig: Rig, fleet: Fleet) -> dict[str, str]:

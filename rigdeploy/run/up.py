@@ -10,8 +10,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rigdeploy.content import content_dir
 from rigdeploy.errors import LockedError, PhaseError, RigdeployError, UsageError
@@ -19,17 +20,19 @@ from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
 from rigdeploy.plan.plan import ROLES, NodeView, Plan, make_plan
 from rigdeploy.power.base import PowerState
+from rigdeploy.run.active import Measured, failed, how_it_ended, put_under_load, what_is_done
 from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, switch_on, wait_for_login
 from rigdeploy.run.events import Event
 from rigdeploy.run.ledger import Ledger, PhaseEntry
 from rigdeploy.run.leftovers import bury
-from rigdeploy.run.lock import RigLock
+from rigdeploy.run.loads import keep
+from rigdeploy.run.lock import hold
 from rigdeploy.run.node import Node, Options, Report, own_words
 from rigdeploy.run.playbook import PlayResult, run_playbook
 from rigdeploy.run.probe import observe
 from rigdeploy.run.progress import Progress
 from rigdeploy.run.signals import StoppedError, stoppable
-from rigdeploy.run.survey import survey, view_of
+from rigdeploy.run.survey import seen_as, survey
 from rigdeploy.verify.findings import worst
 from rigdeploy.verify.rules import judge
 from rigdeploy.workspace import Workspace
@@ -63,7 +66,9 @@ def bring_up(
         outcome = "interrupted"  # whatever ends the run before it says otherwise
         refused: dict[str, LockedError] = {}
         try:
-            with _locks(rigs, workspace, run, options.command, progress) as refused:
+            names = [rig.name for rig in rigs]
+            command = f"rigdeploy {options.command}"
+            with hold(names, workspace.locks, command=command, run=run, say=progress.note) as refused:
                 outcome = up.go([rig for rig in rigs if rig.name not in refused], confirm)
         except UsageError:
             outcome = "declined"
@@ -81,30 +86,6 @@ def bring_up(
 def _locked(rig: Rig, error: LockedError) -> Node:
     view = NodeView(rig, error=error)
     return Node(view, make_plan([view]).nodes[0], error=error, phase="lock")
-
-
-@contextmanager
-def _locks(
-    rigs: Iterable[Rig], workspace: Workspace, run: str, command: str, progress: Progress
-) -> Iterator[dict[str, LockedError]]:
-    """Hold the lock of every rig that is free; gives the errors of those that are not."""
-    held: list[RigLock] = []
-    refused: dict[str, LockedError] = {}
-    try:
-        for rig in rigs:
-            lock = RigLock(workspace.locks, rig.name, command=f"rigdeploy {command}", run=run)
-            try:
-                lock.acquire()
-            except LockedError as error:
-                refused[rig.name] = error
-                continue
-            held.append(lock)
-            if lock.previous is not None:
-                progress.note(f"{rig.name}: took over the lock of {lock.previous}, which died")
-        yield refused
-    finally:
-        for lock in held:
-            lock.release()
 
 
 class _Up:
@@ -126,7 +107,9 @@ class _Up:
 
     def go(self, rigs: list[Rig], confirm: Confirm) -> str:
         """Look, plan, ask, act; returns the run's outcome."""
-        views = survey(rigs, self._workspace, self._fleet, self._ledger.last_seconds(), forks=self._options.forks)
+        history = self._ledger.last_seconds()
+        forks, say = self._options.forks, self._progress.note
+        views = survey(rigs, self._workspace, self._fleet, history, forks=forks, say=say)
         plan = make_plan(views.values(), only=self._options.only)
         self.nodes = {
             node.rig: Node(views[node.rig], node, error=node.blocked, phase="plan" if node.blocked else "connect")
@@ -194,9 +177,9 @@ class _Up:
             due = [node for node in nodes if node.error is None and node.plan.step(phase).needed]
             if due and not self._stop.is_set():
                 self._play(phase, due)
-        for node in nodes:
-            if node.error is None and not self._stop.is_set() and self._options.only in (None, "verify"):
-                self._judge(node)
+        due = [node for node in nodes if node.error is None]
+        if due and not self._stop.is_set() and self._options.only in (None, "verify"):
+            self._verify(due)
 
     # --- the phases ------------------------------------------------------------------------
 
@@ -249,7 +232,7 @@ class _Up:
         """Observe, and plan again from what is there now."""
         seen = observe([node.rig for node in nodes], self._workspace, forks=self._options.forks)
         for node in nodes:
-            view = view_of(node.rig, seen[node.name], node.view.expected, node.view.last_seconds)
+            view = seen_as(seen[node.name], node.view)
             if isinstance(view.error, RigdeployError):
                 self._fail(node, view.error)
                 continue
@@ -309,16 +292,66 @@ class _Up:
             PhaseError(f"{node.name}: {message}", f"all that Ansible said: rigdeploy log {self.run} --rig {node.name}"),
         )
 
-    def _judge(self, node: Node) -> None:
+    def _verify(self, nodes: list[Node]) -> None:
+        """Judge rigs; first those that are as they were, then those whose cards have to be put under load for it."""
+        loading = [node for node in nodes if node.view.wants_load(changed=node.changed)]
+        for node in nodes:
+            if node not in loading:
+                self._judge(node, self._begin_verify(node))
+        if not loading:
+            return
+        entries = {node.name: self._begin_verify(node) for node in loading}
+        try:
+            measured = self._load(loading)
+        except StoppedError:
+            return  # the phases end as the run does
+        self._look(loading)
+        for node in loading:
+            if node.error is None:
+                self._judge(node, entries[node.name], measured[node.name])
+            else:
+                entries[node.name].end("failed", f"gone after the load: {node.error.message}")
+
+    def _begin_verify(self, node: Node) -> PhaseEntry:
+        node.phase = "verify"
+        return self._ledger.begin_phase(self.run, node.name, "verify", boot=node.boot)
+
+    def _load(self, nodes: list[Node]) -> dict[str, Measured | RigdeployError]:
+        """Put the cards of these rigs under load; what they did becomes part of each rig's view."""
+        for node in nodes:
+            self._say(node, what_is_done(node.rig))
+        measured = put_under_load(
+            [node.rig for node in nodes],
+            self._workspace,
+            forks=self._options.forks,
+            stop=self._stop,
+            heard=lambda rig, answer: self._say(self.nodes[rig], how_it_ended(answer)),
+        )
+        for node in nodes:
+            if isinstance(answer := measured[node.name], Measured):
+                node.view = replace(node.view, load=answer.load)
+        return measured
+
+    def _judge(self, node: Node, entry: PhaseEntry, measured: Measured | RigdeployError | None = None) -> None:
         observation = node.view.observation
         if observation is None:
             raise AssertionError(f"{node.name} is judged without having been looked at")
-        with self._recorded(node, "verify") as entry:
-            entry.boot_after = node.boot
-            node.findings = judge(node.rig, self._fleet.catalogue, observation)
-            self._ledger.record_verdict(node.name, node.findings, boot_id=node.boot, run=self.run)
+        entry.boot_after = node.boot
+        node.findings = judge(node.rig, self._fleet.catalogue, observation, node.view.current_load)
+        if isinstance(measured, RigdeployError):
+            node.findings.append(failed(measured))
+        self._ledger.record_verdict(node.name, node.findings, boot_id=node.boot, run=self.run)
+        entry.end("done")
         node.judged = True
         self._progress.end(node.name, "verify", worst(node.findings).value, ok=True)
+        if isinstance(measured, Measured):
+            self._keep(node, measured)
+
+    def _keep(self, node: Node, measured: Measured) -> None:
+        try:
+            keep(self._workspace, node.name, measured)
+        except OSError as error:
+            self._progress.note(f"{node.name}: what its cards did under load could not be kept: {error}")
 
     def _rehearse(self, nodes: list[Node]) -> None:
         """The roles in check mode on rigs that answer: says what would change, changes nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -12,15 +13,18 @@ from types import SimpleNamespace
 import pytest
 
 from rigdeploy.errors import NodeError, PhaseError, PowerAuthenticationError, UnreachableError, UsageError
+from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
 from rigdeploy.power.base import PowerState
 from rigdeploy.run import survey as survey_module
 from rigdeploy.run import up as up_module
+from rigdeploy.run.active import Measured
 from rigdeploy.run.ledger import Ledger
 from rigdeploy.run.lock import RigLock
 from rigdeploy.run.node import Options
 from rigdeploy.run.playbook import Failure, PlayResult
 from rigdeploy.run.progress import PlainProgress
+from rigdeploy.run.signals import StoppedError
 from rigdeploy.run.summary import summary
 from rigdeploy.run.up import bring_up
 from rigdeploy.verify.findings import Finding, Status
@@ -39,6 +43,9 @@ class Machine:
     power_error: Exception | None = None
     switch_seconds: float = 0.0
     finding: Status = Status.PASS
+    answers: bool | None = None
+    load_error: Exception | None = None
+    loaded_hook: object = None
 
     def look(self, name):
         if self.error is not None:
@@ -47,7 +54,12 @@ class Machine:
             return UnreachableError(f"{name}: no route to host")
         records = {role: {"inputs": role, "recorded": "", "drift": []} for role in self.roles}
         loaded = "nvidia_driver" in self.roles
-        driver = {"loaded": loaded, "version": "580.1" if loaded else None, "nouveau": False}
+        driver = {
+            "loaded": loaded,
+            "version": "580.1" if loaded else None,
+            "nouveau": False,
+            "answers": loaded and self.answers,
+        }
         host = {"boot_id": f"{name}-boot-{self.boots}"}
         return Observation.parse({"schema": 1, "host": host, "driver": driver, "managed": records})
 
@@ -59,6 +71,7 @@ class World:
         self.machines = machines
         self.looks = []
         self.plays = []
+        self.loads = []
         self.play_hook = lambda: None
 
     def observe(self, rigs, workspace, *, forks):
@@ -79,7 +92,7 @@ class World:
         deadline = time.monotonic() + machine.switch_seconds
         while time.monotonic() < deadline:
             if stop.wait(0.01):
-                raise up_module.StoppedError
+                raise StoppedError
         machine.on = True
         machine.boots += 1
         return True
@@ -89,6 +102,20 @@ class World:
         boot = f"{rig.name}-boot-{machine.boots}"
         assert boot != old_boot
         return boot
+
+    def put_under_load(self, rigs, workspace, *, forks, stop, heard):
+        names = [rig.name for rig in rigs]
+        self.loads.append(names)
+        for name in names:
+            if self.machines[name].loaded_hook:
+                self.machines[name].loaded_hook()
+        if stop.is_set():
+            raise StoppedError
+        machines = {name: self.machines[name] for name in names}
+        answers = {name: one.load_error or measured(f"{name}-boot-{one.boots}") for name, one in machines.items()}
+        for name, answer in answers.items():
+            heard(name, answer)
+        return answers
 
     def run_playbook(self, playbook, directory, workspace, *, hosts, stop, on_event, check, forks):
         self.plays.append((playbook.stem, list(hosts), check))
@@ -109,6 +136,11 @@ class World:
         )
 
 
+def measured(boot):
+    document = {"schema": 1, "boot_id": boot, "ended": "done", "cards": [{"address": "0000:01:00.0", "seconds": 3}]}
+    return Measured(Load.parse(document), json.dumps(document).encode())
+
+
 @pytest.fixture
 def world(monkeypatch):
     """Make a World of machines by name."""
@@ -124,11 +156,14 @@ def world(monkeypatch):
         monkeypatch.setattr(up_module, "switch_on", world.switch_on)
         monkeypatch.setattr(up_module, "wait_for_login", world.wait_for_login)
         monkeypatch.setattr(up_module, "run_playbook", world.run_playbook)
+        monkeypatch.setattr(up_module, "put_under_load", world.put_under_load)
         monkeypatch.setattr(up_module, "GATHER_SECONDS", 0.3)
         monkeypatch.setattr(
             up_module,
             "judge",
-            lambda rig, catalogue, seen: [Finding("link.width", "PCIE1", machines[rig.name].finding)],
+            lambda rig, catalogue, seen, load: [
+                Finding("link.width", "PCIE1", machines[rig.name].finding, evidence={"load": load and load.boot_id})
+            ],
         )
         return world
 
@@ -139,9 +174,9 @@ def world(monkeypatch):
 def up(workspace, make_rig):
     """Run ``up`` over a world; returns (report, the lines that were printed)."""
 
-    def run(world, *, agree=True, power=None, **options):
+    def run(world, *, agree=True, declared=None, **options):
         stack = {"driver": "580"}
-        rigs = [make_rig(name, gpu_stack=stack, **({"power": power} if power else {})) for name in world.machines]
+        rigs = [make_rig(name, gpu_stack=stack, **(declared or {})) for name in world.machines]
         asked = []
 
         def confirm(plan):
@@ -377,3 +412,81 @@ def test_silence_is_broken_by_a_heartbeat():
         ["rig01", "driver", "Build", "the", "module", "(0", "s", "so", "far)"],
         ["rig01", "driver", "done"],
     ]
+
+
+def loaded_of(report):
+    """Of which boot the load was that each rig was judged with."""
+    return [node.findings[0].evidence["load"] for node in report.nodes]
+
+
+def test_cards_are_put_under_load_once_per_boot(world, up, workspace):
+    fleet = world(rig01=Machine(answers=True), rig02=Machine(answers=False))
+    report, lines = up(fleet)
+    assert report.exit_code == 0
+    assert fleet.loads == [["rig01"]]
+    assert fleet.looks == [["rig01", "rig02"], ["rig01"]]
+    assert loaded_of(report) == ["rig01-boot-1", None]
+    assert any("at most 120 s" in line for line in lines)
+    assert any("1 card measured" in line for line in lines)
+    report, _ = up(fleet)
+    assert len(fleet.loads) == 1
+    assert fleet.looks[2:] == [["rig01", "rig02"]]
+    assert loaded_of(report) == ["rig01-boot-1", None]
+    fleet.machines["rig01"].boots += 1
+    report, _ = up(fleet)
+    assert len(fleet.loads) == 2
+    assert loaded_of(report)[0] == "rig01-boot-2"
+    fleet.machines["rig01"].roles.discard("base")
+    up(fleet)
+    assert len(fleet.loads) == 3, "the run changed the rig"
+    assert not fleet.asked[0].nodes[0].changes_nothing
+
+
+def test_a_rig_may_be_declared_not_to_be_put_under_load(world, up):
+    fleet = world(rig01=Machine(answers=True))
+    report, _ = up(fleet, declared={"verify": {"active": False}})
+    assert report.exit_code == 0
+    assert fleet.loads == []
+
+
+def test_a_load_that_fails_is_unknown_and_fails_no_phase(world, up, workspace):
+    fleet = world(rig01=Machine(answers=True, load_error=NodeError("rig01: the active check failed", "look")))
+    report, lines = up(fleet)
+    assert report.exit_code == 3
+    assert phases(workspace, report.run) == [("rig01", "verify", "done")]
+    [_, load] = report.nodes[0].findings
+    assert (load.check, load.status, load.remedy) == ("load", Status.UNKNOWN, "rig01: the active check failed; look")
+    assert any("not done: rig01: the active check failed" in line for line in lines)
+    up(fleet)
+    assert len(fleet.loads) == 2, "nothing was kept"
+
+
+def test_a_rig_that_goes_away_under_load_has_failed(world, up, workspace):
+    machine = Machine(answers=True, load_error=UnreachableError("rig01: broken pipe"))
+    machine.loaded_hook = lambda: setattr(machine, "on", False)
+    report, _ = up(world(rig01=machine, rig02=Machine()))
+    assert report.exit_code == 5
+    assert [node.outcome for node in report.nodes] == ["failed", "verified"]
+    assert ("rig01", "verify", "failed") in phases(workspace, report.run)
+
+
+def test_ctrl_c_under_load(world, up, workspace):
+    fleet = world(rig01=Machine(answers=True), rig02=Machine())
+    fleet.machines["rig01"].loaded_hook = interrupt_self
+    report, _ = up(fleet)
+    assert report.exit_code == 130
+    assert ("rig01", "verify", "interrupted") in phases(workspace, report.run)
+    lines = summary(report)
+    assert "rig01: stopped in verify: changed as planned, and not judged; no load is left on its cards" in lines
+    assert "rig02: verified before the run was stopped" in lines
+
+
+def test_a_kept_load_that_is_damaged_is_made_anew(world, up, workspace):
+    fleet = world(rig01=Machine(answers=True))
+    up(fleet)
+    kept = workspace.loads / "rig01.json"
+    kept.write_text(kept.read_text()[:20])
+    report, lines = up(fleet)
+    assert len(fleet.loads) == 2
+    assert any("is ignored: what the node answered cannot be read" in line for line in lines)
+    assert loaded_of(report) == ["rig01-boot-1"]

@@ -9,6 +9,7 @@ import pytest
 from rigdeploy.errors import HostKeyChangedError, NodeError, PowerAuthenticationError, UnreachableError
 from rigdeploy.fleet.models import Build, GpuStack, Rig
 from rigdeploy.fleet.secrets import Secret
+from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
 from rigdeploy.plan.plan import NodePlan, NodeView, make_plan
 from rigdeploy.plan.render import render_plan
@@ -35,7 +36,18 @@ def record(role, *, inputs=None, drift=()):
     return {"inputs": inputs or EXPECTED[role], "recorded": "2026-01-01T00:00:00Z", "drift": list(drift)}
 
 
-def seen(*, base=True, driver=True, loaded=True, version="580.95.05", nouveau=False, managed=None, unread=()):
+def seen(
+    *,
+    base=True,
+    driver=True,
+    loaded=True,
+    version="580.95.05",
+    nouveau=False,
+    managed=None,
+    unread=(),
+    answers=None,
+    boot="0f",
+):
     records = {}
     if base:
         records["base"] = record("base")
@@ -44,8 +56,13 @@ def seen(*, base=True, driver=True, loaded=True, version="580.95.05", nouveau=Fa
     return Observation.parse(
         {
             "schema": 1,
-            "host": {"boot_id": "0f"},
-            "driver": {"loaded": loaded, "version": version if loaded else None, "nouveau": nouveau},
+            "host": {"boot_id": boot},
+            "driver": {
+                "loaded": loaded,
+                "version": version if loaded else None,
+                "nouveau": nouveau,
+                "answers": answers,
+            },
             "managed": records | (managed or {}),
             "unread": list(unread),
         }
@@ -211,3 +228,38 @@ def test_the_last_time_is_shown_for_what_will_be_done():
     lines = render_plan(make_plan([view(seen(base=False), last_seconds={"base": 41.4, "verify": 1.0})]))
     [base] = [line for line in lines if line.lstrip().startswith("base")]
     assert base.endswith("took 41 s last time")
+
+
+def load_of(boot):
+    return Load.parse({"schema": 1, "boot_id": boot, "ended": "done", "cards": []})
+
+
+LOAD = "put the cards under load, at most 120 s"
+
+
+@pytest.mark.parametrize(
+    ("fields", "declared", "planned"),
+    [
+        ({"observation": seen(answers=True)}, {}, (LOAD,)),
+        ({"observation": seen(answers=True), "load": load_of("0e")}, {}, (LOAD,)),
+        ({"observation": seen(answers=True), "load": load_of("0f")}, {}, ()),
+        ({"observation": seen(answers=True, base=False), "load": load_of("0f")}, {}, (LOAD,)),
+        ({"observation": seen(answers=False)}, {}, ()),
+        ({"observation": seen(driver=False, loaded=False)}, {}, (LOAD,)),
+        ({"error": UNREACHABLE, "power": PowerState.OFF}, {}, (f"{LOAD}, if the driver answers",)),
+        ({"observation": seen(answers=True)}, {"verify": {"active": False}}, ()),
+        ({"observation": seen(answers=True)}, {"verify": {"seconds": 30}}, ("put the cards under load, at most 30 s",)),
+        ({"observation": seen(answers=True, boot=None), "load": load_of(None)}, {}, ()),
+    ],
+)
+def test_whether_the_cards_are_put_under_load(fields, declared, planned):
+    node = plan_of(view(**fields, declared=rig(**declared)))
+    assert node.step("verify").changes == planned
+
+
+def test_the_load_is_said_and_is_no_change():
+    plan = make_plan([view(seen(answers=True))])
+    assert render_plan(plan) == [f"rig01: nothing has to change; verify will {LOAD}"]
+    assert not plan.changes_something
+    assert plan_of(view(seen(answers=True)), only="base").step("verify").changes == ()
+    assert plan_of(view(seen(answers=True, base=False), load=load_of("0f")), only="verify").step("verify").changes == ()
