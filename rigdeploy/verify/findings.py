@@ -22,6 +22,9 @@ class Status(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+LIMIT = 64
+"""Things of one kind that a rule looks at where a node could name any number; no rig has as many disks or ports."""
+
 _ORDER = (Status.FAIL, Status.WARN, Status.UNKNOWN, Status.PASS)
 _EXIT = {
     Status.PASS: EXIT_PASS,
@@ -66,3 +69,9 @@ def exit_code(findings: Iterable[Finding], *, strict: bool = False) -> int:
     if strict and (not seen or any(f.status is Status.UNKNOWN for f in seen)):
         return EXIT_FAIL
     return _EXIT[worst(seen)]
+
+
+def named(names: list[str], shown: int = 8) -> str:
+    """Names in a row, at most that many, and how many more there are: a node may have any number of anything."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
