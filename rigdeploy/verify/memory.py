@@ -1,7 +1,8 @@
 """Memory per card and in total, against what the declared model shows per ECC state.
 
-Only the driver can count a card's memory. Where the tolerances come from: readings of shipped cards lie between -2 %
-(drivers before 510 left out what they reserve) and +0.5 % of the nominal size; ECC on GDDR takes 1/16 of it.
+Only the driver can count a card's memory. A reading that is known of the model is right; else it must be near the
+nominal size. Where that tolerance comes from: readings of shipped cards lie between -2 % (drivers before 510 left out
+what they reserve) and +0.5 % of it; ECC on GDDR takes 1/16.
 """
 
 from __future__ import annotations
@@ -60,14 +61,21 @@ def total(case: Case) -> Iterator[Finding]:
         remedy = "the memory of some cards could not be read: see their slots"
         yield Finding("memory.total", "rig", Status.UNKNOWN, declared, "", "unreadable", remedy)
         return
-    with_ecc = any(card.reading and card.reading.ecc and _ecc_costs(card.gpu) for card in cards)
-    lower = nominal * (_LOWER_WITH_ECC if with_ecc else _LOWER)
     observed = sum(sizes)
+    counted = sum(_counted(card) for card in cards)
     status, cause, remedy = Status.PASS, "", ""
-    if not lower <= observed <= nominal * _UPPER:
-        status, cause = Status.FAIL, "memory-missing" if observed < lower else "memory-extra"
+    if not _LOWER * nominal <= counted <= _UPPER * nominal:
+        status, cause = Status.FAIL, "memory-missing" if counted < nominal else "memory-extra"
         remedy = "see the slots named above"
     yield Finding("memory.total", "rig", status, declared, f"{observed} MiB", cause, remedy)
+
+
+def _counted(card: Card) -> int:
+    """What a card adds to the total: one that is right for its model, its nominal size, whatever ECC or driver take."""
+    size, ecc = (card.reading.memory_mib or 0, card.reading.ecc) if card.reading else (0, None)
+    if card.gpu is None or card.is_declared_model is False or not is_right(card.gpu, size, ecc):
+        return size
+    return card.gpu.memory_gib * 1024
 
 
 def _expected(gpu: Gpu, card: Card) -> int:
@@ -83,9 +91,9 @@ def _known(gpu: Gpu, ecc: bool | None) -> list[int]:
     return totals.ecc_off if ecc is False else [*totals.ecc_off, *totals.ecc_on]
 
 
-def _ecc_costs(gpu: Gpu | None) -> bool:
+def _ecc_costs(gpu: Gpu) -> bool:
     """Whether ECC takes memory away: not from cards known to show their nominal size with it (HBM, GDDR7)."""
-    if gpu is None or not gpu.memory_mib.ecc_on:
+    if not gpu.memory_mib.ecc_on:
         return True
     return min(gpu.memory_mib.ecc_on) < _LOWER * gpu.memory_gib * 1024
 
@@ -107,7 +115,8 @@ def _judge(case: Case, card: Card, gpu: Gpu, size: int) -> tuple[str, str]:
     if other:
         remedy = f"the card in {place} {other}: correct the declaration if that is what you bought, else return it"
         return "other-memory", remedy
-    if ecc is not True and is_right(gpu, size, ecc=True):
+    may_have_ecc = ecc is False or gpu.memory_mib.ecc_on
+    if ecc is not True and may_have_ecc and is_right(gpu, size, ecc=True):
         return "ecc", f"the card in {place} has as much memory as with ECC on: look at 'nvidia-smi -q -d ECC'"
     if size < gpu.memory_gib * 1024:
         return "memory-missing", f"the card in {place} has less memory than its model: have it repaired or replaced"
