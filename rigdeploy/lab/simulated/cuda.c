@@ -971,6 +971,13 @@ API int cuCtxEnablePeerAccess(struct card *peer, unsigned flags)
     return CUDA_SUCCESS;
 }
 
+API int cuCtxDisablePeerAccess(struct card *peer)
+{
+    NEED_CONTEXT();
+    current->peers[peer - cards] = false;
+    return CUDA_SUCCESS;
+}
+
 API int cuMemcpyPeerAsync(uint64_t target, struct card *to, uint64_t source, struct card *from, size_t size,
                           struct stream *stream)
 {
