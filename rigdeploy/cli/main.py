@@ -16,10 +16,11 @@ from rigdeploy.errors import EXIT_NODE, EXIT_USAGE, DeclarationError, RigdeployE
 COMMANDS = {
     "init": "Start a fleet: write an example declaration here.",
     "check": "Check the declaration, without touching any rig.",
-    "schema": "Print the JSON Schema of the declaration, for editors.",
+    "schema": "Print the JSON Schema of the declaration, or of findings.",
     "plan": "Show what 'up' would do to each rig, and why.",
     "up": "Bring rigs from wherever they are to verified.",
     "verify": "Judge rigs against their declaration, slot by slot.",
+    "capture": "Write the build file of a rig that is as it should be, or show what differs.",
     "status": "Show each rig: power, system, what is applied, last verdict.",
     "power": "Switch rigs on and off, and see whether they are.",
     "lab": "Virtual twins of the declared fleet, with faults to order.",

@@ -9,6 +9,7 @@ from rigdeploy.fleet.models import Rig
 from rigdeploy.node.observation import Observation
 from rigdeploy.run.connections import connections
 from rigdeploy.run.sender import Call, Program, send
+from rigdeploy.run.ssh import Connection
 from rigdeploy.workspace import Workspace
 
 TIMEOUT = 90.0
@@ -27,3 +28,8 @@ def observe(
     """
     reached = connections(list(rigs), workspace)
     return send(_PROBE, {rig: Call(one, timeout) for rig, one in reached.items()}, workspace, forks=forks)
+
+
+def observe_at(name: str, connection: Connection, workspace: Workspace) -> Observation | RigdeployError:
+    """The observation of a node that is no rig of the fleet; ``name`` is what messages call it."""
+    return send(_PROBE, {name: Call(connection, TIMEOUT)}, workspace, forks=1)[name]
