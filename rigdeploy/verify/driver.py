@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rigdeploy.fleet.lint_stack import module_flavour
 from rigdeploy.node.observation import Driver
 from rigdeploy.verify.case import Case
-from rigdeploy.verify.findings import Finding, Status
+from rigdeploy.verify.findings import Finding, Status, named
 
 
 def driver(case: Case) -> Iterator[Finding]:
@@ -20,8 +21,10 @@ def driver(case: Case) -> Iterator[Finding]:
         if finding.status is Status.FAIL:
             return
     yield _branch(case, stack.driver, seen)
-    if stack.modules != "auto":
-        yield _flavour(case, stack.modules, seen)
+    gpus = case.catalogue.gpus
+    declared = [gpus[slot.gpu] for slot in case.rig.build.slots.values() if slot.gpu in gpus]
+    yield _flavour(case, module_flavour(stack, declared), seen)
+    yield from _installed(case, seen)
 
 
 def _finding(
@@ -39,16 +42,23 @@ def _finding(
 
 
 def _nouveau(case: Case, seen: Driver) -> Finding:
-    ok = None if seen.nouveau is None else not seen.nouveau
+    held = [card.slot for card in case.cards if card.device and card.device.driver == "nouveau"]
+    ok = False if held else None if seen.nouveau is None else not seen.nouveau
     remedy = "nouveau holds the cards: blacklist it and reboot ('rigdeploy up' does both)"
-    observed = "loaded" if seen.nouveau else "not loaded"
+    observed = "not loaded" if ok else f"holds {named(held)}" if held else "loaded"
     return _finding(case, "driver.nouveau", ok, "not loaded", observed, "nouveau", remedy)
 
 
 def _loaded(case: Case, seen: Driver) -> Finding:
     observed = "loaded" if seen.loaded else "not loaded"
-    remedy = f"bring it up: rigdeploy up {case.rig.name} --only driver"
-    return _finding(case, "driver.loaded", seen.loaded, "loaded", observed, "not-loaded", remedy)
+    cause, remedy = "not-loaded", f"bring it up: rigdeploy up {case.rig.name} --only driver"
+    if case.observation.host.secure_boot:
+        cause = "secure-boot"
+        remedy += (
+            "; Secure Boot is on, so the kernel refuses a module that no key of this machine has signed: switch it off "
+            "in the BIOS, or enrol the key (mokutil --import /var/lib/dkms/mok.pub, reboot, 'Enroll MOK' on the screen)"
+        )
+    return _finding(case, "driver.loaded", seen.loaded, "loaded", observed, cause, remedy)
 
 
 def _answers(case: Case, seen: Driver) -> Finding:
@@ -72,3 +82,23 @@ def _flavour(case: Case, declared: str, seen: Driver) -> Finding:
     ok = None if seen.flavour is None else seen.flavour == declared
     remedy = f"the {declared} kernel modules are declared: run 'rigdeploy up', which reboots"
     return _finding(case, "driver.modules", ok, declared, seen.flavour, "other-modules", remedy)
+
+
+def _installed(case: Case, seen: Driver) -> Iterator[Finding]:
+    """Whether the next boot loads what runs now; nothing where the module on disk is not known."""
+    if seen.installed is None or seen.version is None:
+        return
+    loaded, installed = _module(seen.version, seen.flavour), _module(seen.installed, seen.installed_flavour)
+    same_kind = None in (seen.flavour, seen.installed_flavour) or seen.flavour == seen.installed_flavour
+    if seen.installed == seen.version and same_kind:
+        yield Finding("driver.installed", "driver", Status.PASS, loaded, installed)
+        return
+    remedy = (
+        f"{installed} is installed and {loaded} runs: reboot, or 'rigdeploy up {case.rig.name} --only driver'; until "
+        "then programs that start may find a library of the other version"
+    )
+    yield Finding("driver.installed", "driver", Status.WARN, loaded, installed, "reboot-pending", remedy)
+
+
+def _module(version: str, flavour: str | None) -> str:
+    return f"{version} ({flavour})" if flavour else version

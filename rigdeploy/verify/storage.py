@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rigdeploy.fleet.models import Disk as Declared
 from rigdeploy.node.observation import Disk, Filesystem, LinkReading
 from rigdeploy.verify.case import Case
 from rigdeploy.verify.findings import LIMIT, Finding, Status, named
+
+if TYPE_CHECKING:
+    from rigdeploy.fleet.models import Disk as Declared
 
 _NEAR = 0.03
 """How far a disk's size may be from the declared one: makers round, and 1000 and 1024 GB are sold as one size."""
