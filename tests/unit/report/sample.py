@@ -91,7 +91,7 @@ class Sample:
             "board": product, "bios": "P3.90", "uptime_seconds": 7200.0, "hostname": self.rig.name,
         }  # fmt: skip
         if build.cpu:
-            model = f"{build.cpu.model} 8-Core Processor"
+            model = f"{build.cpu.model} Processor"
             self.node["cpu"] = {"model": model, "sockets": 1, "cores": build.cpu.cores, "threads": 2 * build.cpu.cores}
         if build.memory:
             channels = build.memory.channels or 4
@@ -114,7 +114,7 @@ class Sample:
 
     def _errors(self) -> None:
         for device in self.node["pci"]:
-            device["aer"] = {"correctable": {"TOTAL_ERR_COR": 0}, "nonfatal": {}, "fatal": {}}
+            device["aer"] = {severity: {"total": 0} for severity in ("correctable", "nonfatal", "fatal")}
 
     def _load(self) -> dict[str, Any]:
         cards = []

@@ -75,7 +75,7 @@ def test_the_load_of_another_boot_is_not_looked_at(sample):
 
 def test_the_host_in_words(sample):
     host = sample().result().host
-    assert host.cpu == "AMD EPYC 7252 8-Core Processor, 8 cores"
+    assert host.cpu == "AMD EPYC 7252 Processor, 8 cores"
     assert host.memory == "32 GiB, ECC, 4 channels"
     assert (host.system, host.kernel, host.driver) == ("debian 12", "6.1.0-37-amd64", "580.95.05, open modules")
     made = sample()
