@@ -65,8 +65,11 @@ def build_remarks(build: Build, catalogue: Catalogue, at: Place = ()) -> list[Re
     if board is not None:
         found += _lane_remarks(at, build, board)
         found += _memory_remarks(at, build, board)
+        found += _ambiguous_slots(at, board)
     found += _sum_remarks(at, build, board, catalogue)
     found += _pinned_twice(at, build)
+    found += _bridge_remarks(at, build, catalogue)
+    found += _disks_twice(at, build)
     return found
 
 
@@ -90,7 +93,8 @@ def _slot_remarks(at: Place, name: str, slot: Slot, board: Board | None, gpu: Gp
         allowed = f"{gpu.power.minimum} to {gpu.power.maximum} W"
         yield Remark(at_watts, f"{gpu.name} takes no power limit of {watts} W", f"what such cards allow: {allowed}")
     else:
-        yield Remark.not_yet(at_watts, "the power limit")
+        message = "the power limit is declared; this version verifies it, and does not set it"
+        yield Remark.warning(at_watts, message, f"'nvidia-smi -pl {watts}' sets it until the next boot")
 
 
 def _lane_remarks(at: Place, build: Build, board: Board) -> Iterator[Remark]:
@@ -150,6 +154,48 @@ def _pinned_twice(at: Place, build: Build) -> Iterator[Remark]:
             message = f"{first[slot.address]} and {name} are pinned to one PCI address, {slot.address}"
             yield Remark((*at, "slots", name, "address"), message)
         first.setdefault(slot.address, name)
+
+
+def _ambiguous_slots(at: Place, board: Board) -> Iterator[Remark]:
+    """Names that the firmware's tables would give to two slots: a card there could be in either."""
+    first: dict[str, str] = {}
+    for name, slot in board.slots.items():
+        for known in {designation.casefold() for designation in (name, *slot.designations)}:
+            if (other := first.setdefault(known, name)) != name:
+                message = f"{board.name} calls both {other} and {name} '{known}'"
+                yield Remark((*at, "board"), message, "each of a board's designations names one slot")
+
+
+def _bridge_remarks(at: Place, build: Build, catalogue: Catalogue) -> Iterator[Remark]:
+    """NVLink bridges join two cards that have the connector, and a card takes one."""
+    first: dict[str, int] = {}
+    for index, pair in enumerate(build.nvlink):
+        here = (*at, "nvlink", index)
+        if len(set(pair)) < len(pair):
+            yield Remark(here, f"a bridge joins two slots, not {pair[0]} with itself")
+            continue
+        for name in pair:
+            gpu = catalogue.gpus.get(build.slots[name].gpu) if name in build.slots else None
+            if name not in build.slots:
+                hint = did_you_mean(name, build.slots)
+                yield Remark(here, f"no card is declared in slot '{name}'{hint}", f"slots: {', '.join(build.slots)}")
+            elif gpu is not None and not gpu.nvlink:
+                able = sorted(other.name for other in catalogue.gpus.values() if other.nvlink)
+                yield Remark(
+                    here, f"{gpu.name} in {name} has no NVLink connector", f"cards that have: {', '.join(able)}"
+                )
+            if (other := first.setdefault(name, index)) != index:
+                joined = "+".join(build.nvlink[other])
+                yield Remark(here, f"{name} is joined already, by {joined}", "one bridge joins two cards")
+
+
+def _disks_twice(at: Place, build: Build) -> Iterator[Remark]:
+    serials: set[str] = set()
+    for index, disk in enumerate(build.disks):
+        if disk.serial is not None and disk.serial in serials:
+            message = f"a disk with the serial number '{disk.serial}' is declared already"
+            yield Remark((*at, "disks", index, "serial"), message)
+        serials.add(disk.serial or "")
 
 
 def _rig_remarks(rig: Rig, catalogue: Catalogue) -> Iterator[Remark]:

@@ -104,7 +104,7 @@ class Gpu(Model):
 
     ``name`` is what nvidia-smi prints, ``memory_gib`` the nominal size, ``link`` the card's own limit.
     ``modified`` marks a card rebuilt with more memory than its maker sold: it shows the PCI ids and the
-    name of the original.
+    name of the original. ``nvlink``: whether it has a connector for a bridge.
     """
 
     id: str
@@ -116,6 +116,7 @@ class Gpu(Model):
     memory_mib: MemoryTotals
     power: PowerRange
     modified: bool = False
+    nvlink: bool = False
 
 
 class MemoryTotals(Model):
