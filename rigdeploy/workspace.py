@@ -27,15 +27,17 @@ class Workspace:
     lab: bool = False
 
     @classmethod
-    def find(cls, inventory: Path | None = None, state: Path | None = None, *, lab: bool = False) -> Workspace:
-        """Resolve the options of the command line; UsageError when there is no ``fleet.yml``.
+    def find(
+        cls, inventory: Path | None = None, state: Path | None = None, *, lab: bool = False, optional: bool = False
+    ) -> Workspace:
+        """Resolve the options of the command line; UsageError without a ``fleet.yml``, unless it is ``optional``.
 
         ``inventory`` may name the directory or its ``fleet.yml``. Without ``state``, the state directory is
-        ``.rigdeploy`` beside the inventory directory.
+        ``.rigdeploy`` beside the inventory directory. An optional fleet that is named must at least be a directory.
         """
         path = (inventory or Path(DEFAULT_INVENTORY)).absolute()
-        directory = path if path.is_dir() else path.parent
-        if not (directory / "fleet.yml").is_file():
+        directory = path if path.is_dir() or (optional and inventory is None) else path.parent
+        if not (directory / "fleet.yml").is_file() and not (optional and (path.is_dir() or inventory is None)):
             raise UsageError(
                 f"no fleet declared: {path} holds no fleet.yml",
                 "run 'rigdeploy init' to start one here, or name it with --inventory PATH or RIGDEPLOY_INVENTORY",
@@ -53,7 +55,7 @@ class Workspace:
 
     @property
     def fleet_file(self) -> Path:
-        """The declaration of the rigs."""
+        """The declaration of the rigs; it is there unless the fleet was optional."""
         return self.inventory / "fleet.yml"
 
     @property

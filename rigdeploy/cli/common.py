@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +23,15 @@ def workspace_options(function: F) -> F:
     With ``--lab`` the process has entered the lab's network namespace before the function runs: from
     there on no real rig can be reached.
     """
+    return _with_workspace(function, lambda _: False)
 
+
+def workspace_options_unless(option: str) -> Callable[[F], F]:
+    """As ``workspace_options``, but beside this option there need not be a fleet, and no lab is entered."""
+    return lambda function: _with_workspace(function, lambda given: given[option] is not None)
+
+
+def _with_workspace(function: F, without_fleet: Callable[[dict[str, Any]], bool]) -> F:
     @click.option(
         "-i",
         "--inventory",
@@ -38,7 +48,9 @@ def workspace_options(function: F) -> F:
     @click.option("--lab", is_flag=True, envvar="RIGDEPLOY_LAB", help="Act on the twins; no real rig can be reached.")
     @functools.wraps(function)
     def wrapped(*args: Any, inventory: Path | None, state: Path | None, lab: bool, **kwargs: Any) -> Any:
-        workspace = Workspace.find(inventory, state, lab=lab)
+        optional = without_fleet(kwargs)
+        lab = lab and not optional
+        workspace = Workspace.find(inventory, state, lab=lab, optional=optional)
         if lab:
             from rigdeploy.lab import enter
 
@@ -58,6 +70,34 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")(function)
 
 
+def command_line() -> str:
+    """The command as it was typed, which holds no secret by the design of its options."""
+    return " ".join(sys.argv[1:])
+
+
 def echo_json(data: Any) -> None:
     """Print data as JSON on standard output."""
     click.echo(json.dumps(data, indent=2, default=str))
+
+
+def report_option(name: str, what: str) -> Callable[[F], F]:
+    """Add ``--NAME FILE``, a file that the command will write; that it can be is seen before any work."""
+    kind = click.Path(dir_okay=False, writable=True, path_type=Path)
+    return click.option(
+        f"--{name}", type=kind, metavar="FILE", callback=_writable, help=f"Write {what} into this file."
+    )
+
+
+def _writable(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:  # noqa: ARG001 - click's signature
+    if path is None:
+        return None
+    if str(path) == "-":
+        raise click.BadParameter("standard output is for the table or --json: name a file")
+    if path.exists() and not path.is_file():
+        raise click.BadParameter(f"'{path}' is no regular file")
+    directory = path.resolve().parent
+    if not directory.is_dir():
+        raise click.BadParameter(f"there is no directory '{directory}'")
+    if not os.access(directory, os.W_OK):
+        raise click.BadParameter(f"the directory '{directory}' is not writable")
+    return path

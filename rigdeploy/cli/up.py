@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rigdeploy.cli.common import echo_json, json_option, rig_arguments, workspace_options
+from rigdeploy.cli.common import command_line, echo_json, json_option, rig_arguments, workspace_options
 from rigdeploy.errors import UsageError
 from rigdeploy.workspace import Workspace
 
@@ -47,7 +47,7 @@ def command(
     3. connect  wait until it can be logged in to; pin its host key
     4. base     hostname, time, packages
     5. driver   the NVIDIA driver, where one is declared
-    6. verify   judge every slot against the declaration
+    6. verify   judge every slot against the declaration, once per boot with its cards under load
 
     \b
     A phase that is right already is skipped; a rig that fails stops no other. Killed at any moment, the
@@ -63,7 +63,7 @@ def command(
 
     fleet = load_fleet(workspace)
     wanted = fleet.select((*rigs, *limit))
-    options = Options(_command_line(), only, check, strict, forks)
+    options = Options(command_line(), only, check, strict, forks)
     report = bring_up(wanted, fleet, workspace, options, open_progress(), lambda plan: _confirm(plan, yes=yes or check))
     if as_json:
         echo_json(as_dict(report, fleet.catalogue))
@@ -72,11 +72,6 @@ def command(
     for line in summary(report):
         click.echo(line, err=True)
     return report.exit_code
-
-
-def _command_line() -> str:
-    """The command as it was typed, which holds no secret by the design of its options."""
-    return " ".join(sys.argv[1:])
 
 
 def _confirm(plan: Plan, *, yes: bool) -> bool:

@@ -8,21 +8,33 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rigdeploy.cli.common import echo_json, json_option, rig_arguments, workspace_options
+from rigdeploy.cli.common import (
+    command_line,
+    echo_json,
+    json_option,
+    report_option,
+    rig_arguments,
+    workspace_options_unless,
+)
 from rigdeploy.errors import UsageError
 from rigdeploy.workspace import Workspace
 
 if TYPE_CHECKING:
-    from rigdeploy.fleet.fleet import Fleet
-    from rigdeploy.fleet.models import Rig
-    from rigdeploy.node.observation import Observation
     from rigdeploy.report.result import RigResult
+    from rigdeploy.run.verify import Judged
+
+_DOCUMENT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
 @rig_arguments
-@workspace_options
+@workspace_options_unless("observation")
 @json_option
+@click.option("--active", is_flag=True, help="Put the cards under load first: copies over every link, a memory test.")
+@click.option("--force", is_flag=True, help="With --active: also cards that another process computes on.")
+@report_option("html", "a page for people")
+@report_option("junit", "JUnit XML, for a build server,")
+@report_option("prometheus", "metrics, for a textfile collector,")
 @click.option("--strict", is_flag=True, help="Count UNKNOWN as FAIL.")
 @click.option(
     "--observation",
@@ -30,91 +42,97 @@ if TYPE_CHECKING:
     help="Judge what the probe printed into this file ('-': standard input), and touch no rig.",
 )
 @click.option("--build", metavar="NAME", help="With --observation: the build (or the rig) that it is judged against.")
+@click.option("--load", type=_DOCUMENT, help="With --observation: what the active check printed into this file.")
 def command(
     rigs: tuple[str, ...],
     workspace: Workspace,
+    *,
     as_json: bool,
+    active: bool,
+    force: bool,
+    html: Path | None,
+    junit: Path | None,
+    prometheus: Path | None,
     strict: bool,
     observation: Path | None,
     build: str | None,
+    load: Path | None,
 ) -> int:
     """Judge rigs against their declaration, slot by slot; changes nothing.
+
+    --active takes a minute or two per rig (all at the same time), and leaves cards alone that are in use. What it
+    measures is kept, and counts until the rig boots again.
 
     \b
     Examples:
       rigdeploy verify                      the whole fleet
+      rigdeploy verify rig01 --active       its links and memory at work
       rigdeploy verify rig01 --json         one rig, for a program
+      rigdeploy verify --html fleet.html --junit fleet.xml
       rigdeploy verify --observation node.json --build pro-4x3090
     """
-    from rigdeploy.fleet.load import load_fleet
     from rigdeploy.report.result import results_exit_code
 
+    _refuse_nonsense(rigs, active=active, force=force, observation=observation, build=build, load=load)
+    judged: list[Judged] = []
+    if observation is not None and build is not None:
+        from rigdeploy.run.recorded import judge_recorded
+
+        results = [judge_recorded(workspace, build, _read(observation), None if load is None else _read(load))]
+    else:
+        judged = _judge_live(workspace, rigs, active=active, force=force)
+        results = [one.result for one in judged]
+    _show(results, as_json=as_json)
+    _write(results, html=html, junit=junit, prometheus=prometheus)
+    if judged:  # last: a full disk must not cost the answer
+        from rigdeploy.run.verify import keep
+
+        keep(judged, workspace)
+    return results_exit_code(results, strict=strict)
+
+
+def _refuse_nonsense(
+    rigs: tuple[str, ...],
+    *,
+    active: bool,
+    force: bool,
+    observation: Path | None,
+    build: str | None,
+    load: Path | None,
+) -> None:
+    if force and not active:
+        raise UsageError("--force is about --active", "rigdeploy verify --active --force")
     if (observation is None) is not (build is None) or (observation is not None and rigs):
         raise UsageError(
             "--observation and --build go together, and without rigs",
             "rigdeploy verify --observation node.json --build pro-4x3090",
         )
+    if observation is None and load is not None:
+        raise UsageError("--load goes with --observation", "a rig's own is kept by: rigdeploy verify --active")
+    if observation is not None and active:
+        raise UsageError("--active needs a rig, and --observation touches none", "give it --load instead")
+
+
+def _judge_live(workspace: Workspace, patterns: tuple[str, ...], *, active: bool, force: bool) -> list[Judged]:
+    from rigdeploy.fleet.load import load_fleet
+    from rigdeploy.run.verify import verify, verify_under_load
+
     fleet = load_fleet(workspace)
-    if observation is not None and build is not None:
-        results = [_judge_recorded(fleet, observation, build)]
-        _show(results, as_json=as_json)
-    else:
-        results = _judge_live(fleet, fleet.select(rigs), workspace, as_json=as_json)
-    return results_exit_code(results, strict=strict)
+    rigs = fleet.select(patterns)
+    if not active:
+        return verify(rigs, fleet.catalogue, workspace, lambda text: click.echo(text, err=True))
+    from rigdeploy.run.progress import open_progress
+
+    command = f"rigdeploy {command_line()}"
+    return verify_under_load(rigs, fleet.catalogue, workspace, open_progress(), command=command, force=force)
 
 
-def _judge_live(fleet: Fleet, rigs: list[Rig], workspace: Workspace, *, as_json: bool) -> list[RigResult]:
-    """Look at the rigs, judge them, show it, and only then keep the verdicts: a full disk must not cost the answer."""
-    from rigdeploy.node.observation import Observation
-    from rigdeploy.report.result import result
-    from rigdeploy.run.ledger import Ledger
-    from rigdeploy.run.probe import observe
-
-    workspace.prepare()
-    seen = observe(rigs, workspace)
-    results = [result(rig, fleet.catalogue, seen[rig.name]) for rig in rigs]
-    _show(results, as_json=as_json)
-    with Ledger(workspace.ledger, workspace.runs) as ledger:
-        for one in results:
-            observed = seen[one.rig]
-            boot = observed.host.boot_id if isinstance(observed, Observation) else None
-            if one.error is None:
-                ledger.record_verdict(one.rig, one.findings, boot_id=boot)
-    return results
-
-
-def _judge_recorded(fleet: Fleet, file: Path, name: str) -> RigResult:
-    from rigdeploy.node.values import ObservationError
-    from rigdeploy.report.result import result
-
-    rig = _declared(fleet, name)
-    seen: Observation | ObservationError
-    try:
-        seen = _read(file)
-    except ObservationError as error:
-        seen = error
-    return result(rig, fleet.catalogue, seen)
-
-
-def _declared(fleet: Fleet, name: str) -> Rig:
-    """The rig of this name, or a nameless rig of the build of this name."""
-    from rigdeploy.fleet.models import ManualPower, Rig
-
-    if name in fleet.rigs:
-        return fleet.rigs[name]
-    build = fleet.catalogue.builds.get(name)
-    if build is None:
-        known = ", ".join([*fleet.rigs, *fleet.catalogue.builds])
-        raise UsageError(f"no build or rig is called '{name}'", f"known: {known}")
-    return Rig(name=name, address="localhost", build=build, power=ManualPower(driver="manual"))
-
-
-def _read(file: Path) -> Observation:
-    from rigdeploy.node.observation import Observation
+def _read(file: Path) -> bytes:
+    """A document as far as any of them is looked at."""
     from rigdeploy.node.values import DOCUMENT_LIMIT
 
     with click.open_file(str(file), "rb") as stream:
-        return Observation.from_json(stream.read(DOCUMENT_LIMIT + 1))
+        return bytes(stream.read(DOCUMENT_LIMIT + 1))
 
 
 def _show(results: list[RigResult], *, as_json: bool) -> None:
@@ -126,3 +144,20 @@ def _show(results: list[RigResult], *, as_json: bool) -> None:
     from rigdeploy.report.terminal import show
 
     show(results, sys.stdout)
+
+
+def _write(results: list[RigResult], *, html: Path | None, junit: Path | None, prometheus: Path | None) -> None:
+    from rigdeploy.files import write_atomically
+
+    if html is not None:
+        from rigdeploy.report.html import page
+
+        write_atomically(html, page(results).encode())
+    if junit is not None:
+        from rigdeploy.report.junit import document
+
+        write_atomically(junit, document(results).encode())
+    if prometheus is not None:
+        from rigdeploy.report.prometheus import text
+
+        write_atomically(prometheus, text(results).encode())

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from rigdeploy.errors import RigdeployError
+from rigdeploy.errors import RigdeployError, UnreachableError
 from rigdeploy.fleet.models import Rig
 from rigdeploy.node.load import Load
+from rigdeploy.node.observation import Observation
 from rigdeploy.run.connections import connections
 from rigdeploy.run.sender import Call, Program, send
 from rigdeploy.verify.findings import Finding, Status
@@ -88,3 +89,13 @@ def untested(cause: str, why: str) -> Finding:
 def failed(error: RigdeployError) -> Finding:
     """The finding that stands for a check that could not be made."""
     return untested("not-run", f"{error.message}; {error.remedy}" if error.remedy else error.message)
+
+
+def gone_under_load(rig: str, seen: Observation | RigdeployError) -> Observation | RigdeployError:
+    """What was seen of a rig after the load; of one that does not answer any more, in words that say when it went."""
+    if not isinstance(seen, UnreachableError):
+        return seen
+    return UnreachableError(
+        f"{rig}: gone since its cards were put under load: {seen.message.removeprefix(f'{rig}: ')}",
+        "a power supply that is too weak does that: look at its cables, and at the event log of the BMC",
+    )

@@ -13,6 +13,7 @@ import shlex
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import IO, Generic, TypeVar
@@ -157,7 +158,8 @@ async def _unless(work: asyncio.Future[list[T]], stop: threading.Event) -> None:
         await asyncio.wait([work], timeout=STOP_PAUSE)
     if stop.is_set():  # an answer that came with the signal may be that of an ssh which got it as well
         work.cancel()
-        await asyncio.wait([work])
+        with suppress(asyncio.CancelledError):
+            await work
         raise StoppedError
 
 

@@ -20,7 +20,7 @@ from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
 from rigdeploy.plan.plan import ROLES, NodeView, Plan, make_plan
 from rigdeploy.power.base import PowerState
-from rigdeploy.run.active import Measured, failed, how_it_ended, put_under_load, what_is_done
+from rigdeploy.run.active import Measured, failed, gone_under_load, how_it_ended, put_under_load, what_is_done
 from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, switch_on, wait_for_login
 from rigdeploy.run.events import Event
 from rigdeploy.run.ledger import Ledger, PhaseEntry
@@ -228,11 +228,12 @@ class _Up:
         with self._ledger.phase(self.run, node.name, phase, boot=node.boot) as entry:
             yield entry
 
-    def _look(self, nodes: list[Node]) -> None:
+    def _look(self, nodes: list[Node], *, after_load: bool = False) -> None:
         """Observe, and plan again from what is there now."""
         seen = observe([node.rig for node in nodes], self._workspace, forks=self._options.forks)
         for node in nodes:
-            view = seen_as(seen[node.name], node.view)
+            found = seen[node.name]
+            view = seen_as(gone_under_load(node.name, found) if after_load else found, node.view)
             if isinstance(view.error, RigdeployError):
                 self._fail(node, view.error)
                 continue
@@ -305,12 +306,12 @@ class _Up:
             measured = self._load(loading)
         except StoppedError:
             return  # the phases end as the run does
-        self._look(loading)
+        self._look(loading, after_load=True)
         for node in loading:
             if node.error is None:
                 self._judge(node, entries[node.name], measured[node.name])
             else:
-                entries[node.name].end("failed", f"gone after the load: {node.error.message}")
+                entries[node.name].end("failed", own_words(node, node.error))
 
     def _begin_verify(self, node: Node) -> PhaseEntry:
         node.phase = "verify"

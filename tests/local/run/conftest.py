@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from rigdeploy.fleet.models import Build, Rig
+from rigdeploy.run import sender, ssh
+from rigdeploy.run.connections import connections
 from rigdeploy.workspace import Workspace
 
 
@@ -134,3 +136,29 @@ def local_inventory(workspace):
     lines = [f"{host} ansible_connection=local ansible_python_interpreter={sys.executable}" for host in ("one", "two")]
     (workspace.inventory / "hosts.ini").write_text("\n".join(lines))
     return workspace
+
+
+@pytest.fixture
+def rig(sshd, make_rig, workspace):
+    """A rig that is this machine, over the server of our own."""
+    rig = make_rig(ssh={"port": sshd.port, "private_key": sshd.key})
+    connection = connections([rig], workspace)["rig01"]
+    yield rig
+    ssh.hang_up(connection, workspace)
+
+
+@pytest.fixture
+def send_instead(monkeypatch):
+    """Replace whatever would be sent by a script that runs on the node in its place."""
+
+    def replace(script):
+        class Content:
+            def joinpath(self, _):
+                return self
+
+            def read_bytes(self):
+                return script.encode()
+
+        monkeypatch.setattr(sender, "files", lambda _: Content())
+
+    return replace

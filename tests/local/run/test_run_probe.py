@@ -13,7 +13,6 @@ import pytest
 from rigdeploy.errors import HostKeyChangedError, NodeError, UnreachableError, UsageError
 from rigdeploy.node.observation import Observation
 from rigdeploy.node.values import ObservationError
-from rigdeploy.run import sender as sender_module
 from rigdeploy.run import ssh
 from rigdeploy.run.arrival import boot_id, wait_for_login
 from rigdeploy.run.connections import connections
@@ -22,31 +21,6 @@ from rigdeploy.run.signals import StoppedError
 from rigdeploy.run.ssh import AccessRefusedError
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="an sshd of one's own that lets root in needs root")
-
-
-@pytest.fixture
-def rig(sshd, make_rig, workspace):
-    rig = make_rig(ssh={"port": sshd.port, "private_key": sshd.key})
-    connection = connections([rig], workspace)["rig01"]
-    yield rig
-    ssh.hang_up(connection, workspace)
-
-
-@pytest.fixture
-def print_instead(monkeypatch):
-    """Replace the probe by a script that runs on the node in its place."""
-
-    def replace(script):
-        class Content:
-            def joinpath(self, _):
-                return self
-
-            def read_bytes(self):
-                return script.encode()
-
-        monkeypatch.setattr(sender_module, "files", lambda _: Content())
-
-    return replace
 
 
 def hung_up(rig, workspace):
@@ -130,16 +104,16 @@ def test_many_at_once(rig, workspace, make_rig, sshd):
         ("while True: print('x' * 100000)", NodeError, "more than 8 MiB"),
     ],
 )
-def test_a_node_that_answers_nonsense(rig, workspace, print_instead, script, error, words):
-    print_instead(script)
+def test_a_node_that_answers_nonsense(rig, workspace, send_instead, script, error, words):
+    send_instead(script)
     seen = observe([rig], workspace)["rig01"]
     assert isinstance(seen, error)
     assert words in seen.message
     assert seen.message.startswith("rig01: ")
 
 
-def test_complaints_lose_control_characters(rig, workspace, print_instead):
-    print_instead("import sys; sys.exit('\\x1b[31mred\\x07')")
+def test_complaints_lose_control_characters(rig, workspace, send_instead):
+    send_instead("import sys; sys.exit('\\x1b[31mred\\x07')")
     assert "\x1b" not in observe([rig], workspace)["rig01"].message
 
 

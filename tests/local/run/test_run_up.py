@@ -468,6 +468,7 @@ def test_a_rig_that_goes_away_under_load_has_failed(world, up, workspace):
     assert report.exit_code == 5
     assert [node.outcome for node in report.nodes] == ["failed", "verified"]
     assert ("rig01", "verify", "failed") in phases(workspace, report.run)
+    assert "gone since its cards were put under load: no route" in report.nodes[0].error.message
 
 
 def test_ctrl_c_under_load(world, up, workspace):

@@ -1,0 +1,166 @@
+"""Putting cards under load over a real OpenSSH server on loopback; what is kept of it; how it is called off."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rigdeploy.errors import NodeError, UnreachableError
+from rigdeploy.node.load import Load
+from rigdeploy.node.values import ObservationError
+from rigdeploy.run.active import Measured, arguments, how_it_ended, put_under_load
+from rigdeploy.run.arrival import boot_id
+from rigdeploy.run.connections import connections
+from rigdeploy.run.loads import keep, recall
+from rigdeploy.run.signals import StoppedError
+
+over_ssh = pytest.mark.skipif(os.getuid() != 0, reason="an sshd of one's own that lets root in needs root")
+
+DOCUMENT = {
+    "schema": 1,
+    "boot_id": "5c1e",
+    "taken": 1.0,
+    "seconds": 9.0,
+    "ended": "done",
+    "cards": [{"address": "0000:01:00.0", "h2d_gbps": 25.1}],
+}
+
+
+def measured(**changes):
+    document = DOCUMENT | changes
+    return Measured(Load.parse(document), json.dumps(document).encode())
+
+
+SKIPPED = [{"address": "0000:01:00.0", "skipped": "in use by process 4711"}]
+
+WAITING = """
+import os, select, sys
+with open({mark!r}, "w") as mark:
+    mark.write(str(os.getpid()))
+closed = select.poll()
+closed.register(1, 0)
+closed.poll(30_000)
+"""
+"""Does what active.py does: works until its time is up, or its standard output is closed."""
+
+
+@pytest.fixture
+def waiting(tmp_path, send_instead):
+    """A check that takes half a minute; the file that holds its process id once it runs."""
+    mark = tmp_path / "mark"
+    send_instead(WAITING.format(mark=str(mark)))
+    return mark
+
+
+def pid_in(mark):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if mark.exists() and (text := mark.read_text()):
+            return int(text)
+        time.sleep(0.02)
+    raise AssertionError("the check never started")
+
+
+def assert_ends(pid):
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline, "the check goes on, on the node"
+        time.sleep(0.05)
+
+
+@over_ssh
+def test_what_the_check_prints_comes_back_with_its_document(rig, workspace, send_instead):
+    send_instead(f"import sys; print({json.dumps(DOCUMENT)!r}); assert sys.argv[1:] == {arguments(rig)!r}")
+    heard = []
+    answer = put_under_load([rig], workspace, heard=lambda *told: heard.append(told))["rig01"]
+    assert isinstance(answer, Measured)
+    assert answer.load == Load.from_json(answer.document) == Load.parse(DOCUMENT)
+    assert heard == [("rig01", answer)]
+    assert how_it_ended(answer) == "load: 1 card measured"
+
+
+def test_the_declaration_says_how(make_rig):
+    rig = make_rig(verify={"memory_share": 0, "seconds": 30})
+    assert arguments(rig, force=True) == ["--memory-share", "0", "--seconds", "30", "--force"]
+
+
+@over_ssh
+@pytest.mark.parametrize(
+    ("script", "error", "words"),
+    [
+        ("print('hello')", ObservationError, "not valid JSON"),
+        ("import sys; sys.exit('out of order')", NodeError, "the active check failed with exit status 1: out of order"),
+        ("while True: print('x' * 100000)", NodeError, "the active check printed more than 8 MiB"),
+    ],
+)
+def test_a_check_that_goes_wrong(rig, workspace, send_instead, script, error, words):
+    send_instead(script)
+    answer = put_under_load([rig], workspace)["rig01"]
+    assert isinstance(answer, error)
+    assert words in answer.message
+
+
+@over_ssh
+def test_a_check_that_takes_too_long_is_ended_on_the_node_too(rig, workspace, waiting, monkeypatch):
+    monkeypatch.setattr("rigdeploy.run.active.MARGIN", -118.0)
+    answer = put_under_load([rig], workspace)["rig01"]
+    assert isinstance(answer, UnreachableError)
+    assert "within 2 s" in answer.message
+    assert_ends(pid_in(waiting))
+
+
+@over_ssh
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_check_that_is_called_off_leaves_nothing_running(rig, workspace, waiting, connected):
+    if connected:  # over a connection that is kept open, ssh here and sshd there outlive the call
+        boot_id(rig, connections([rig], workspace)["rig01"], workspace)
+    stop = threading.Event()
+    threading.Thread(target=lambda: (pid_in(waiting), stop.set())).start()
+    with pytest.raises(StoppedError):
+        put_under_load([rig], workspace, stop=stop)
+    assert_ends(pid_in(waiting))
+
+
+def test_a_check_is_kept_for_its_owner_alone_and_read_back(workspace):
+    notes = []
+    assert recall(workspace, "rig01", notes.append) is None
+    keep(workspace, "rig01", measured())
+    kept = workspace.loads / "rig01.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert workspace.loads.stat().st_mode & 0o777 == 0o700
+    assert json.loads(kept.read_bytes()) == DOCUMENT
+    assert recall(workspace, "rig01", notes.append) == Load.parse(DOCUMENT)
+    assert notes == []
+    assert list(workspace.loads.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 9}', b"\xff", b" " * (17 << 20)])
+def test_a_damaged_file_is_told_and_ignored(workspace, content):
+    notes = []
+    workspace.loads.mkdir()
+    (workspace.loads / "rig01.json").write_bytes(content)
+    assert recall(workspace, "rig01", notes.append) is None
+    assert "rig01.json is ignored" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("later", "is_kept"),
+    [
+        (measured(taken=2.0), True),
+        (measured(taken=2.0, cards=SKIPPED), False),
+        (measured(taken=2.0, cards=[]), False),
+        (measured(taken=2.0, cards=SKIPPED, boot_id="0d"), True),
+    ],
+)
+def test_a_check_that_measured_nothing_does_not_replace_one_that_did(workspace, later, is_kept):
+    keep(workspace, "rig01", measured())
+    keep(workspace, "rig01", later)
+    assert recall(workspace, "rig01", print).taken == (2.0 if is_kept else 1.0)
