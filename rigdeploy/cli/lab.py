@@ -15,8 +15,14 @@ from rigdeploy.workspace import Workspace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SLOT_FAULTS = ("width", "gen", "idle", "missing", "memory_mib", "modded", "ecc", "xid", "bar1_mib")
-_RIG_FAULTS = ("nouveau", "disk_full", "swallow_power_on", "bmc_lag", "lose_datagrams")
+_SLOT_FAULTS = (
+    "width", "gen", "stuck_gen", "missing", "memory_mib", "modded", "ecc", "xid", "replays", "bar1_mib", "bandwidth",
+    "bad_memory", "busy", "power_limit", "hw_slowdown",
+)  # fmt: skip
+_RIG_FAULTS = (
+    "nouveau", "no_persistence", "dimm_missing", "disk_missing", "nic_speed", "disk_full", "swallow_power_on",
+    "bmc_lag", "lose_datagrams",
+)  # fmt: skip
 
 
 def fleet_options(function: F) -> F:
@@ -105,7 +111,16 @@ def status(workspace: Workspace, as_json: bool) -> None:
 @click.option("--gen", type=int, metavar="N", help="The link trains at a lower generation.")
 @click.option("--at", type=click.Choice(["card", "port"]), default="card", show_default=True,
               help="Where width and gen are limited: only measured, or by the slot's own port.")  # fmt: skip
-@click.option("--idle", is_flag=True, default=None, help="The card idles: its link is down at generation 1.")
+@click.option("--stuck-gen", type=int, metavar="N",
+              help="The link does not leave this generation under load, though it trained higher.")  # fmt: skip
+@click.option("--bandwidth", type=click.IntRange(1, 100), metavar="PERCENT",
+              help="Copies reach this share of what they should.")  # fmt: skip
+@click.option(
+    "--bad-memory", is_flag=True, default=None, help="Some of the card's memory does not keep what is written."
+)
+@click.option("--busy", is_flag=True, default=None, help="A program computes on the card.")
+@click.option("--power-limit", type=click.IntRange(min=1), metavar="WATTS", help="The card is held to less power.")
+@click.option("--hw-slowdown", is_flag=True, default=None, help="The card is slowed down for want of power.")
 @click.option("--missing", is_flag=True, default=None, help="The card is not on the bus.")
 @click.option(
     "--memory", "memory_mib", type=click.IntRange(min=1), metavar="MIB", help="The card has this much memory."
@@ -116,6 +131,7 @@ def status(workspace: Workspace, as_json: bool) -> None:
 @click.option(
     "--aer", type=click.IntRange(min=1), metavar="N", help="N correctable PCIe errors per minute, from now on."
 )
+@click.option("--replays", type=click.IntRange(min=1), metavar="N", help="The driver has counted N replays.")
 @click.option(
     "--bar1", "bar1_mib", type=click.IntRange(min=1), metavar="MIB", help="BAR1 has this size (256: no Resizable BAR)."
 )
@@ -123,6 +139,12 @@ def status(workspace: Workspace, as_json: bool) -> None:
     "--mismatch", is_flag=True, help="The loaded module is not of the library's version, until the next boot."
 )
 @click.option("--nouveau", is_flag=True, default=None, help="nouveau takes the cards, where it is not blacklisted.")
+@click.option("--no-persistence", is_flag=True, default=None, help="Persistence mode is off, whatever runs.")
+@click.option("--dimm-missing", is_flag=True, default=None, help="The last memory module is not there.")
+@click.option("--disk-missing", is_flag=True, default=None, help="The last disk is not there.")
+@click.option(
+    "--nic-speed", type=click.IntRange(min=10), metavar="MBPS", help="The first network port negotiates this speed."
+)
 @click.option("--disk-full", is_flag=True, default=None, help="The disk is full.")
 @click.option("--host-key", is_flag=True, help="The node gets new SSH host keys.")
 @click.option(

@@ -82,6 +82,9 @@ def _check(twin: Twin, slot: str | None, request: Request) -> None:
         raise UsageError(f"there is no PCIe generation {gen}", "generations: 1 to 6")
     if slot and request.slot.get("ecc") and not gpus[build.slots[slot].gpu].memory_mib.ecc_on:
         raise UsageError(f"the card in {slot} ({gpus[build.slots[slot].gpu].name}) has no ECC", "")
+    stuck = request.slot.get("stuck_gen")
+    if stuck is not None and stuck not in _GENERATIONS:
+        raise UsageError(f"there is no PCIe generation {stuck}", "generations: 1 to 6")
     if twin.record()["power"] == "manual" and any(name in request.rig for name in _BMC_FAULTS):
         raise UsageError(f"{twin.name} has no BMC", "")
 

@@ -13,15 +13,17 @@ class SlotFault:
     """What is wrong with the card in one slot; ``None`` and ``False`` mean sound.
 
     ``width`` and ``gen`` replace the measured link; ``at`` says whether only the measured link is down (``card``: a bad
-    riser) or the port cannot do more (``port``: the slot or the firmware limits it). ``memory_mib`` and ``bar1_mib``
-    are sizes in MiB. ``aer_per_minute`` correctable errors are counted from ``aer_since`` (Unix time) on, the first
-    minute's at once.
+    riser) or the port cannot do more (``port``: the slot or the firmware limits it). ``stuck_gen`` is the generation
+    that the link does not leave under load, however it was trained. ``memory_mib`` and ``bar1_mib`` are sizes in MiB,
+    ``bandwidth`` is the share in percent of what the link could carry, ``power_limit`` in watts what is enforced.
+    ``aer_per_minute`` correctable errors are counted from ``aer_since`` (Unix time) on, the first minute's at once;
+    ``replays`` is the driver's count of replays. ``busy``: a program computes on the card.
     """
 
     width: int | None = None
     gen: int | None = None
     at: Literal["card", "port"] = "card"
-    idle: bool = False
+    stuck_gen: int | None = None
     missing: bool = False
     memory_mib: int | None = None
     modded: bool = False
@@ -29,7 +31,13 @@ class SlotFault:
     xid: int | None = None
     aer_per_minute: int = 0
     aer_since: float = 0.0
+    replays: int = 0
     bar1_mib: int | None = None
+    bandwidth: int = 100
+    bad_memory: bool = False
+    busy: bool = False
+    power_limit: int | None = None
+    hw_slowdown: bool = False
 
     def aer_count(self, now: float) -> int:
         """Correctable errors up to ``now`` (Unix time)."""
@@ -42,6 +50,8 @@ class SlotFault:
 class Faults:
     """What is wrong with one twin: its cards by slot, its system, its BMC.
 
+    ``nic_speed`` is what the first network port negotiates, in Mbit/s; ``dimm_missing`` and ``disk_missing`` take away
+    the last memory module and the last disk.
     ``swallow_power_on`` is how many more times the BMC forgets a power-on; ``bmc_lag`` the seconds until it acts;
     ``lose_datagrams`` the share of its datagrams that get lost, in percent. ``host_key`` is the order for new host
     keys: each new value is carried out once. ``mismatch`` is the version that the loaded module really has,
@@ -51,6 +61,10 @@ class Faults:
     slots: dict[str, SlotFault] = field(default_factory=dict)
     nouveau: bool = False
     mismatch: str = ""
+    no_persistence: bool = False
+    dimm_missing: bool = False
+    disk_missing: bool = False
+    nic_speed: int | None = None
     disk_full: bool = False
     host_key: str = ""
     swallow_power_on: int = 0

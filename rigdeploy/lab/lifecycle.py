@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rigdeploy.fleet.fleet import Fleet
 
 COMMANDS = (
-    "apt-ftparchive", "chroot", "dpkg-deb", "dpkg-scanpackages", "gpg", "ip", "ipmi_sim", "losetup", "mkfs.ext4",
+    "apt-ftparchive", "chroot", "dpkg-deb", "dpkg-scanpackages", "gcc", "gpg", "ip", "ipmi_sim", "losetup", "mkfs.ext4",
     "mmdebstrap", "mount", "nft", "nsenter", "setsid", "ssh-keygen", "systemd-nspawn",
 )  # fmt: skip
 Say = Callable[[str], None]

@@ -7,6 +7,7 @@ control group is killed nothing is left, whatever it was doing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 from rigdeploy.lab import node
-from rigdeploy.lab.processes import CLONE_NEWNS, run, system_call, wait_until
+from rigdeploy.lab.processes import CLONE_NEWNS, CLONE_NEWTIME, run, system_call, wait_until
 from rigdeploy.lab.root import TWIN
 from rigdeploy.lab.twins import HUB_ADDRESS, MIRROR_PORT, Lab, Twin
 
@@ -106,6 +107,7 @@ def _boot(twin: Twin, root: Path, vm: Path) -> int:
         "--resolv-conf=off", "--timezone=off",
         f"--bind={twin.hardware}:{node.HIDDEN}", f"--bind-ro={SIMULATED}:{TWIN}",
     ]  # fmt: skip
+    _start_clocks()
     joined = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(vm), *command]
     print(f"--- power on {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}", flush=True)
     with subprocess.Popen(joined, stdin=subprocess.DEVNULL) as process:
@@ -114,8 +116,17 @@ def _boot(twin: Twin, root: Path, vm: Path) -> int:
             try:
                 return process.wait(timeout=1)
             except subprocess.TimeoutExpired:
-                if node.faults(twin).growing():
-                    node.write_hardware(twin, fresh=False)
+                node.count(twin)
+
+
+def _start_clocks() -> None:
+    """Have the next process that we start count its uptime from now; where the kernel cannot, it is the host's."""
+    # A process made by vfork shares our memory, and such a one cannot enter the namespace.
+    subprocess._USE_VFORK = False
+    offset = -int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    with contextlib.suppress(OSError):
+        system_call("unshare", CLONE_NEWTIME)
+        Path("/proc/self/timens_offsets").write_text(f"monotonic {offset} 0\nboottime {offset} 0\n")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ DISK_BYTES = 16 << 30
 """A sparse file: it takes what the node writes."""
 _INODES = 262144
 
+_LINKS_TO_DEVICES = ("sys/bus/pci/devices/*", "sys/bus/pci/drivers/*/*", "sys/class/*/*", "sys/block/*")
+
 HIDDEN = "/run/rigdeploy-twin"
 """Where the node sees ``Twin.hardware``."""
 
@@ -143,16 +145,37 @@ def write_hardware(twin: Twin, *, fresh: bool) -> None:
 
 def _write_hardware(twin: Twin, now: Faults) -> None:
     build, board, gpus = parts(twin)
-    for directory in ("sys/module", "sys/bus/pci/drivers", "sys/bus/pci/devices", "proc/driver"):
+    for directory in ("sys/module", "sys/bus/pci/drivers", "sys/bus/pci/devices", "proc/driver", "replays"):
         (twin.hardware / directory).mkdir(parents=True, exist_ok=True)
-    write_tree(twin.hardware, hardware.tree(build, board, gpus, now, time.time()))
-    _write(twin.hardware / "gpus.json", json.dumps(hardware.gpu_records(build, board, gpus, now, twin.name), indent=1))
-    _write(twin.hardware / "kmsg", "".join(f"{line}\n" for line in hardware.kernel_log(build, board, gpus, now)))
+    declared = (build, board, gpus, now)
+    resting = (twin.hardware / "sys/module/nvidia").is_dir()
+    write_tree(twin.hardware, hardware.tree(*declared, time.time(), rig=twin.name, resting=resting))
+    records = hardware.gpu_records(*declared, twin.name)
+    _write(twin.hardware / "gpus.json", json.dumps(records, indent=1))
+    for record in records:
+        _write(twin.hardware / "replays" / record["address"], f"{record['replays']}\n")
+    _write(twin.hardware / "cuda.conf", hardware.cuda_conf(*declared))
+    _write_log(twin, declared)
     orders: dict[str, Any] = {"disk_full": now.disk_full, "host_key": now.host_key, "nouveau": now.nouveau}
     _write(twin.hardware / "orders.json", json.dumps(orders))
 
 
-def write_tree(directory: Path, tree: hardware.Tree) -> None:
+def count(twin: Twin) -> None:
+    """Bring counters and log up to date where a fault has them grow as time passes."""
+    with twin.hardware_lock():
+        now = faults(twin)
+        if now.growing():
+            declared = (*parts(twin), now)
+            for relative, content in hardware.counters(*declared, time.time()).items():
+                _write(twin.hardware / relative, content)
+            _write_log(twin, declared)
+
+
+def _write_log(twin: Twin, declared: tuple[Build, Board, Mapping[str, Gpu], Faults]) -> None:
+    _write(twin.hardware / "kmsg", "".join(f"{line}\n" for line in hardware.kernel_log(*declared, time.time())))
+
+
+def write_tree(directory: Path, tree: Mapping[str, str | sysfs.Symlink | bytes]) -> None:
     """Write a tree of files under a directory; devices that are not in it any more go, drivers that are bound stay."""
     for relative, content in tree.items():
         path = directory / relative
@@ -160,12 +183,18 @@ def write_tree(directory: Path, tree: hardware.Tree) -> None:
         if isinstance(content, sysfs.Symlink):
             if not path.is_symlink():
                 path.symlink_to(content.target)
+        elif relative.startswith("proc/"):
+            # A running node has the file itself mounted, so it must stay the same file.
+            with path.open("w") as stream:
+                stream.write(str(content))
         else:
             _write(path, content)
-    for link in (directory / "sys/bus/pci/devices").iterdir():
-        if str(link.relative_to(directory)) not in tree:
-            shutil.rmtree(link.resolve(), ignore_errors=True)
-            link.unlink()
+    for pattern in _LINKS_TO_DEVICES:
+        for link in directory.glob(pattern):
+            gone = link.is_symlink() and "/devices/pci" in str(link.readlink())
+            if gone and str(link.relative_to(directory)) not in tree:
+                shutil.rmtree(link.resolve(), ignore_errors=True)
+                link.unlink()
 
 
 def order(twin: Twin) -> None:

@@ -17,6 +17,8 @@ VERSIONS = ("570.195.03", "580.95.05")
 """One driver per branch; a branch has to be pinned to stay below the newest."""
 
 SIMULATED = Path(__file__).parent / "simulated"
+CUDA = SIMULATED / "cuda.c"
+"""Both libraries in one: ``libcuda.so.1`` and ``libnvidia-ml.so.1``."""
 
 MODULES = ("nvidia", "nvidia-modeset", "nvidia-drm", "nvidia-uvm")
 
@@ -73,7 +75,7 @@ _PINNED = " ".join((
 
 @dataclass(frozen=True)
 class Package:
-    """One package: control fields, files by path (text or a path to copy), maintainer scripts by name."""
+    """One package: control fields, files by path (text or a path to copy), links, maintainer scripts by name."""
 
     name: str
     version: str
@@ -81,13 +83,14 @@ class Package:
     depends: str = ""
     conflicts: str = ""
     files: dict[str, str | Path] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
     executables: tuple[str, ...] = ()
     scripts: dict[str, str] = field(default_factory=dict)
 
 
 def recipe() -> str:
     """A text that changes whenever the packages' content would."""
-    sources = [Path(__file__), *sorted(SIMULATED.glob("nvidia_*.py"))]
+    sources = [Path(__file__), CUDA, *sorted(SIMULATED.glob("nvidia_*.py"))]
     return "\n".join(path.read_text() for path in sources)
 
 
@@ -95,9 +98,19 @@ def build_all(directory: Path) -> None:
     """Build every simulated package into ``directory``."""
     architecture = run(["dpkg", "--print-architecture"]).strip()
     libraries = "usr/lib/" + run(["dpkg-architecture", "-qDEB_HOST_MULTIARCH"]).strip()
-    for version in VERSIONS:
-        for package in [_pinning(version), *driver(version, libraries)]:
-            _build(package, architecture, directory)
+    with tempfile.TemporaryDirectory(prefix="rigdeploy-cuda-") as name:
+        built = compile_libraries(Path(name))
+        for version in VERSIONS:
+            for package in [_pinning(version), *driver(version, libraries, built)]:
+                _build(package, architecture, directory)
+
+
+def compile_libraries(directory: Path) -> Path:
+    """Compile ``libcuda.so`` and ``libnvidia-ml.so`` into ``directory``; returns it."""
+    for name in ("libcuda.so", "libnvidia-ml.so"):
+        options = ["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-pthread", f"-Wl,-soname,{name}.1"]
+        run(["gcc", *options, "-o", directory / name, CUDA])
+    return directory
 
 
 def _pinning(version: str) -> Package:
@@ -108,16 +121,21 @@ def _pinning(version: str) -> Package:
     return Package(f"nvidia-driver-pinning-{branch}", f"{branch}-1", summary, files=files)
 
 
-def driver(version: str, libraries: str) -> list[Package]:
-    """The packages of one driver version; ``libraries`` is the directory of shared libraries, relative to /."""
+def driver(version: str, libraries: str, built: Path) -> list[Package]:
+    """The packages of one driver version.
+
+    ``libraries`` is the directory of shared libraries, relative to /; ``built`` holds those that were compiled.
+    """
     full = f"{version}-1"
 
     def same(*names: str) -> str:
         return ", ".join(f"{name} (= {full})" for name in names)
 
     def library(name: str, soname: str, summary: str) -> Package:
-        files: dict[str, str | Path] = {f"{libraries}/{soname}.{version}": "simulated by the lab of rigdeploy\n"}
-        return Package(name, full, summary, files=files)
+        files: dict[str, str | Path] = {f"{libraries}/{soname}.{version}": built / soname}
+        links = {f"{libraries}/{soname}.1": f"{soname}.{version}"}
+        scripts = {"triggers": "activate-noawait ldconfig\n"}
+        return Package(name, full, summary, files=files, links=links, scripts=scripts)
 
     return [
         library("libnvidia-ml1", "libnvidia-ml.so", "NVIDIA Management Library (NVML) runtime library"),
@@ -183,8 +201,10 @@ def _build(package: Package, architecture: str, directory: Path) -> None:
             else:
                 path.write_text(content)
             path.chmod(0o755 if relative in package.executables else 0o644)
-        target = directory / f"{package.name}_{package.version}_{architecture}.deb"
-        run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, target])
+        for relative, target in package.links.items():
+            (tree / relative).symlink_to(target)
+        archive = directory / f"{package.name}_{package.version}_{architecture}.deb"
+        run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, archive])
 
 
 def control(package: Package, architecture: str) -> str:

@@ -18,6 +18,8 @@ from rigdeploy.errors import LabError
 
 CLONE_NEWNS = 0x00020000
 """Mount namespace (linux/sched.h)."""
+CLONE_NEWTIME = 0x00000080
+"""Time namespace (linux/sched.h; since Linux 5.6)."""
 CLONE_NEWNET = 0x40000000
 """Network namespace (linux/sched.h)."""
 

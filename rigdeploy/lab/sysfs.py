@@ -1,4 +1,4 @@
-"""The files that a Linux kernel (6.1) shows for PCI devices, slots and processors, in its own formats."""
+"""The files that a Linux kernel (6.1) shows for PCI devices and slots, in its own formats."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rigdeploy.fleet.link import Link
-from rigdeploy.lab.topology import Port
+from rigdeploy.lab import config_space
+from rigdeploy.lab.config_space import Function
+from rigdeploy.lab.topology import Bridge, Port
 
 if TYPE_CHECKING:
-    from rigdeploy.fleet.models import Build, Gpu
+    from rigdeploy.fleet.models import Gpu
 
 _SPEED = {1: "2.5", 2: "5.0", 3: "8.0", 4: "16.0", 5: "32.0", 6: "64.0"}
 _MIB = 1 << 20
-_VENDORS = {"intel": "0x8086", "amd": "0x1022"}
-_PORT_DEVICES = {"0x8086": "0x43b8", "0x1022": "0x1483"}
-"""An Intel 500-series chipset's root port, and AMD's Starship/Matisse GPP bridge."""
+_REVISION = 0xA1
+_CARD = "10de:147d"
+"""The subsystem of NVIDIA's own cards."""
 
 _CORRECTABLE = ("RxErr", "BadTLP", "BadDLLP", "Rollover", "Timeout", "NonFatalErr", "CorrIntErr", "HeaderOF")
 _UNCORRECTABLE = (
@@ -26,11 +28,8 @@ _UNCORRECTABLE = (
 )  # fmt: skip
 """drivers/pci/pcie/aer.c, aer_correctable_error_string and aer_uncorrectable_error_string."""
 
-_FLAGS = (
-    "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ht syscall nx lm"
-    " constant_tsc rep_good nopl cpuid pni ssse3 fma cx16 sse4_1 sse4_2 movbe popcnt aes xsave avx avx2 lahf_lm"
-)
-"""What a current processor can do; without ``hypervisor``, which only a virtual machine's shows."""
+Content = dict[str, "str | bytes"]
+"""A device's files by name."""
 
 
 @dataclass(frozen=True)
@@ -45,42 +44,41 @@ def speed(gen: int) -> str:
     return f"{_SPEED[gen]} GT/s PCIe"
 
 
-def port_vendor(cpu: str) -> str:
-    """The vendor id of the root ports beside such a processor."""
-    intel = any(word in cpu.lower() for word in ("intel", "celeron", "pentium", "xeon", "core i"))
-    return _VENDORS["intel" if intel else "amd"]
+def port(place: Port, limit: Link, current: Link | None, redirect: bool) -> Content:
+    """The port of a slot or a device; ``current`` is the link to what is in it, None when it is empty."""
+    bus = int(place.bus[5:], 16)
+    buses = (int(place.address[5:7], 16), bus, bus)
+    return _bridge(place.pci_id, buses, place.kind, limit, current, redirect)
 
 
-def port(place: Port, vendor: str, limit: Link, current: Link | None) -> dict[str, str | bytes]:
-    """A root port; ``current`` is the link to its card, None when the slot is empty."""
-    device = _PORT_DEVICES[vendor]
-    files = _common(vendor, device, "0x060400", (vendor, "0x0000"))
-    files |= _link(limit, current)
-    files |= _aer(0) | {f"aer_rootport_total_err_{kind}": "0\n" for kind in ("cor", "fatal", "nonfatal")}
-    files["secondary_bus_number"] = f"{int(place.bus[5:], 16)}\n"
-    files["subordinate_bus_number"] = files["secondary_bus_number"]
-    files["resource"] = _resource([])
-    files["config"] = _config(files, bridge=int(place.bus[5:], 16))
-    return files
+def bridge(place: Bridge, redirect: bool) -> Content:
+    """A port that leads to others, its own link at its best."""
+    buses = (int(place.address[5:7], 16), place.bus, place.last)
+    return _bridge(place.pci_id, buses, place.kind, place.limit, place.limit, redirect)
 
 
-def card(gpu: Gpu, current: Link, bar1_mib: int, correctable: int) -> dict[str, str | bytes]:
+def card(gpu: Gpu, current: Link, bar1_mib: int, correctable: int) -> Content:
     """A GPU: function 0 of its card."""
-    vendor, _, device = gpu.pci_ids[0].partition(":")
-    files = _common(f"0x{vendor}", f"0x{device}", "0x030000", ("0x10de", "0x147d"))
-    files |= _link(gpu.link, current) | _aer(correctable)
+    files = endpoint(gpu.pci_ids[0], "0x030000", gpu.link, current, [16, bar1_mib, 32], subsystem=_CARD)
     files["boot_vga"] = "0\n"
-    files["resource"] = _resource([16, bar1_mib, 32])
-    files["config"] = _config(files)
-    return files
+    return files | aer(correctable)
 
 
-def audio(gpu: Gpu, current: Link) -> dict[str, str | bytes]:
+def audio(gpu: Gpu, current: Link) -> Content:
     """The HDMI audio function that sits beside every GeForce (function 1)."""
-    files = _common("0x10de", "0x1aef", "0x040300", ("0x10de", "0x147d"))
-    files |= _link(gpu.link, current) | _aer(0)
-    files["resource"] = _resource([])
-    files["config"] = _config(files)
+    return endpoint("10de:1aef", "0x040300", gpu.link, current, [], subsystem=_CARD)
+
+
+def endpoint(
+    pci_id: str, pci_class: str, limit: Link, current: Link, bars_mib: list[int], subsystem: str | None = None
+) -> Content:
+    """A function that is no port; ``bars_mib`` are the sizes of its memory BARs."""
+    vendor, device = _split(pci_id)
+    owner = _split(subsystem or pci_id)
+    files = _common((vendor, device), pci_class, owner) | _link(limit, current) | aer(0)
+    files["resource"] = _resource(bars_mib)
+    code = int(pci_class, 16)
+    files["config"] = config_space.build(Function(vendor, device, owner, code, _REVISION, "endpoint", limit, current))
     return files
 
 
@@ -93,47 +91,55 @@ def slot(place: Port, limit: Link, occupied: bool) -> dict[str, str]:
     }
 
 
-def cpuinfo(build: Build) -> str:
-    """/proc/cpuinfo of the declared processor (two threads per core from four cores on), no hypervisor in sight."""
-    model, cores = (build.cpu.model, build.cpu.cores) if build.cpu else ("unknown", 1)
-    intel = port_vendor(model) == _VENDORS["intel"]
-    threads = cores * 2 if cores >= 4 else cores  # noqa: PLR2004 - stated above
-    blocks = []
-    for number in range(threads):
-        fields = {
-            "processor": number,
-            "vendor_id": "GenuineIntel" if intel else "AuthenticAMD",
-            "cpu family": 6 if intel else 23,
-            "model": 165 if intel else 49,
-            "model name": model,
-            "stepping": 0,
-            "cpu MHz": "3100.000",
-            "physical id": 0,
-            "siblings": threads,
-            "core id": number % cores,
-            "cpu cores": cores,
-            "flags": _FLAGS,
-            "bogomips": "6200.00",
-        }
-        blocks.append("".join(f"{name:<16}: {value}\n" for name, value in fields.items()))
-    return "\n".join(blocks) + "\n"
-
-
 def uuid(rig: str, slot_name: str) -> str:
     """A GPU's UUID as nvidia-smi prints it: the same card keeps it over every boot."""
     digest = hashlib.sha256(f"{rig}/{slot_name}".encode()).digest()
     return f"GPU-{uuids.UUID(bytes=digest[:16], version=4)}"
 
 
-def _common(vendor: str, device: str, pci_class: str, subsystem: tuple[str, str]) -> dict[str, str | bytes]:
-    short = [value.removeprefix("0x").upper() for value in (vendor, device, *subsystem)]
+def aer(correctable: int) -> Content:
+    """The error counters of a device that has seen nothing worse than correctable errors."""
+    # Bad TLPs and replay timeouts are what a poor riser makes.
+    shares = {"BadTLP": correctable - correctable // 3, "Timeout": correctable // 3}
+    cor = "".join(f"{name} {shares.get(name, 0)}\n" for name in _CORRECTABLE) + f"TOTAL_ERR_COR {correctable}\n"
+    none = "".join(f"{name} 0\n" for name in _UNCORRECTABLE)
     return {
-        "vendor": f"{vendor}\n",
-        "device": f"{device}\n",
+        "aer_dev_correctable": cor,
+        "aer_dev_fatal": f"{none}TOTAL_ERR_FATAL 0\n",
+        "aer_dev_nonfatal": f"{none}TOTAL_ERR_NONFATAL 0\n",
+    }
+
+
+def _bridge(
+    pci_id: str, buses: tuple[int, int, int], kind: str, limit: Link, current: Link | None, redirect: bool
+) -> Content:
+    vendor, device = _split(pci_id)
+    files = _common((vendor, device), "0x060400", (vendor, 0)) | _link(limit, current) | aer(0)
+    if kind == "root":
+        files |= {f"aer_rootport_total_err_{severity}": "0\n" for severity in ("cor", "fatal", "nonfatal")}
+    files["secondary_bus_number"] = f"{buses[1]}\n"
+    files["subordinate_bus_number"] = f"{buses[2]}\n"
+    files["resource"] = _resource([])
+    files["config"] = config_space.build(
+        Function(vendor, device, (vendor, 0), 0x060400, _REVISION, kind, limit, current, buses, redirect)
+    )
+    return files
+
+
+def _split(pci_id: str) -> tuple[int, int]:
+    vendor, _, device = pci_id.partition(":")
+    return int(vendor, 16), int(device, 16)
+
+
+def _common(pci_id: tuple[int, int], pci_class: str, subsystem: tuple[int, int]) -> Content:
+    short = [f"{value:04X}" for value in (*pci_id, *subsystem)]
+    return {
+        "vendor": f"0x{pci_id[0]:04x}\n",
+        "device": f"0x{pci_id[1]:04x}\n",
         "class": f"{pci_class}\n",
-        "revision": "0xa1\n",
-        "subsystem_vendor": f"{subsystem[0]}\n",
-        "subsystem_device": f"{subsystem[1]}\n",
+        "revision": f"0x{_REVISION:02x}\n",
+        "subsystem_vendor": f"0x{subsystem[0]:04x}\n",
+        "subsystem_device": f"0x{subsystem[1]:04x}\n",
         "numa_node": "0\n",
         "enable": "1\n",
         "irq": "0\n",
@@ -143,24 +149,12 @@ def _common(vendor: str, device: str, pci_class: str, subsystem: tuple[str, str]
     }
 
 
-def _link(limit: Link, current: Link | None) -> dict[str, str | bytes]:
+def _link(limit: Link, current: Link | None) -> Content:
     return {
         "max_link_speed": f"{speed(limit.gen)}\n",
         "max_link_width": f"{limit.width}\n",
         "current_link_speed": f"{speed(current.gen) if current else speed(1)}\n",
         "current_link_width": f"{current.width if current else 0}\n",
-    }
-
-
-def _aer(correctable: int) -> dict[str, str | bytes]:
-    # Bad TLPs and replay timeouts are what a poor riser makes.
-    shares = {"BadTLP": correctable - correctable // 3, "Timeout": correctable // 3}
-    cor = "".join(f"{name} {shares.get(name, 0)}\n" for name in _CORRECTABLE) + f"TOTAL_ERR_COR {correctable}\n"
-    none = "".join(f"{name} 0\n" for name in _UNCORRECTABLE)
-    return {
-        "aer_dev_correctable": cor,
-        "aer_dev_fatal": f"{none}TOTAL_ERR_FATAL 0\n",
-        "aer_dev_nonfatal": f"{none}TOTAL_ERR_NONFATAL 0\n",
     }
 
 
@@ -175,24 +169,3 @@ def _resource(sizes_mib: list[int]) -> str:
         lines[0 if index == 0 else index * 2 - 1] = f"0x{start:016x} 0x{start + size - 1:016x} 0x{flags:016x}"
         start += size
     return "\n".join(lines) + "\n"
-
-
-def _config(files: dict[str, str | bytes], bridge: int | None = None) -> bytes:
-    """The standard header (64 bytes), so that ``lspci`` works."""
-
-    def number(name: str) -> int:
-        return int(str(files[name]).strip(), 16)
-
-    header = bytearray(64)
-    header[0:2] = number("vendor").to_bytes(2, "little")
-    header[2:4] = number("device").to_bytes(2, "little")
-    header[4:6] = (0x0007).to_bytes(2, "little")
-    header[8] = number("revision")
-    header[9:12] = number("class").to_bytes(3, "little")
-    if bridge is None:
-        header[0x2C:0x2E] = number("subsystem_vendor").to_bytes(2, "little")
-        header[0x2E:0x30] = number("subsystem_device").to_bytes(2, "little")
-    else:
-        header[0x0E] = 0x01
-        header[0x19:0x1B] = bytes([bridge, bridge])
-    return bytes(header)

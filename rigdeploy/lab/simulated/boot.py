@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 HARDWARE = "/run/rigdeploy-twin"
+REAL = "/run/rigdeploy-real-sys"
 FIRST_KEYS = "/etc/ssh/rigdeploy-twin-first-keys"
 BALLAST = "/var/lib/rigdeploy-twin.ballast"
 CONFIGURED = ("/etc/modules-load.d/*.conf", "/usr/lib/modules-load.d/*.conf", "/run/modules-load.d/*.conf")
@@ -28,22 +29,36 @@ def bind(source: str, target: str) -> None:
 
 
 def mount_hardware() -> None:
-    """The PCI tree over /sys, with the real parts that the twin itself needs (its network, its processors) put back."""
-    real = "/run/rigdeploy-real-devices"
-    os.makedirs(real, exist_ok=True)
-    bind("/sys/devices", real)
-    # Private, or what is mounted over /sys/devices next would show up here as well.
-    subprocess.run(["mount", "--make-private", real], check=True)
-    simulated = os.path.join(HARDWARE, "sys/devices")
-    for name in ("system", "virtual"):
-        os.makedirs(os.path.join(simulated, name), exist_ok=True)
-    bind(simulated, "/sys/devices")
-    for name in ("system", "virtual"):
-        bind(os.path.join(real, name), os.path.join("/sys/devices", name))
-    bind(os.path.join(HARDWARE, "sys/bus"), "/sys/bus")
-    bind(os.path.join(HARDWARE, "sys/module"), "/sys/module")
-    bind(os.path.join(HARDWARE, "proc/driver"), "/proc/driver")
-    bind(os.path.join(HARDWARE, "proc/cpuinfo"), "/proc/cpuinfo")
+    """The simulated hardware over /sys and /proc, with the real parts that the twin itself needs put back."""
+    os.makedirs(REAL, exist_ok=True)
+    bind("/sys", REAL)
+    for place in (REAL, HARDWARE):
+        # Private, or what is mounted over /sys next would show up here as well.
+        subprocess.run(["mount", "--make-private", place], check=True)
+    for name in ("sys/bus", "sys/devices", "sys/module", "sys/class", "sys/block", "sys/firmware", "proc/driver"):
+        bind(os.path.join(HARDWARE, name), os.path.join("/", name))
+    for name in ("devices", "devices/system", "class", "class/net", "class/block", "block"):
+        keep_real(name)
+    groups = "sys/kernel/iommu_groups"
+    if os.path.isdir(os.path.join(HARDWARE, groups)) and os.path.isdir(os.path.join("/", groups)):
+        bind(os.path.join(HARDWARE, groups), os.path.join("/", groups))
+    for name in ("proc/cpuinfo", "proc/meminfo", "proc/cmdline"):
+        bind(os.path.join(HARDWARE, name), os.path.join("/", name))
+
+
+def keep_real(name: str) -> None:
+    """In a directory of /sys show, beside what is simulated, what the twin really has and is not of the host's PCI.
+
+    A link is copied, so a network interface that the twin makes later has no entry in /sys/class/net.
+    """
+    for entry in os.scandir(os.path.join(REAL, name)):
+        target = os.path.join("/sys", name, entry.name)
+        if entry.is_symlink():
+            if "devices/virtual/" in os.readlink(entry.path) and not os.path.lexists(target):
+                os.symlink(os.readlink(entry.path), target)
+        elif entry.is_dir() and not entry.name.startswith("pci") and not os.path.isdir(target):
+            os.mkdir(target)
+            bind(entry.path, target)
 
 
 def load_modules(nouveau: bool) -> None:

@@ -9,6 +9,7 @@ kernel).
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ NEEDS = {
     "nvidia_drm": ["nvidia_modeset", "nvidia"],
     "nouveau": [],
 }
+SPEEDS = {1: "2.5", 2: "5.0", 3: "8.0", 4: "16.0", 5: "32.0", 6: "64.0"}
+LINK_STATUS = 0x72  # where the link's speed stands in these cards' configuration space
 BANNER = {
     "open": "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {0}  Release Build  (simulated by rigdeploy)",
     "proprietary": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {0}  (simulated by rigdeploy)",
@@ -89,6 +92,23 @@ def write(text: str, *parts: str) -> None:
         stream.write(text)
 
 
+def settle(driver_loaded: bool) -> None:
+    """Have the links of cards that do nothing fall back, as the driver lets them; without it, as they were trained."""
+    with open(path("run/rigdeploy-twin/gpus.json")) as stream:
+        records = json.load(stream)
+    for card in records:
+        generation = 1 if driver_loaded and not card["busy"] else card["trained"]
+        device = path(card["home"])
+        for directory in (device, os.path.dirname(device), device[:-1] + "1"):
+            with open(os.path.join(directory, "current_link_speed"), "w") as stream:
+                stream.write(SPEEDS[generation] + " GT/s PCIe\n")
+            with open(os.path.join(directory, "config"), "r+b") as stream:
+                stream.seek(LINK_STATUS)
+                register = stream.read(1)[0]
+                stream.seek(LINK_STATUS)
+                stream.write(bytes([register & 0xF0 | generation]))
+
+
 def bind_cards(driver: str) -> None:
     """Have a driver take every GPU."""
     os.makedirs(path("sys/bus/pci/drivers", driver), exist_ok=True)
@@ -129,6 +149,7 @@ def insert(name: str) -> str | None:
         flavour = "open" if "GPL" in info["license"] else "proprietary"
         banner = BANNER[flavour].format(info["version"])
         write(banner + "\nGCC version:  gcc version 12.2.0 (Debian 12.2.0-14+deb12u1)\n", "proc/driver/nvidia/version")
+        settle(driver_loaded=True)
     return None
 
 
@@ -146,6 +167,7 @@ def remove(name: str) -> str | None:
         release_cards(name)
     if name == "nvidia":
         shutil.rmtree(path("proc/driver/nvidia"), ignore_errors=True)
+        settle(driver_loaded=False)
     return None
 
 

@@ -21,6 +21,7 @@ ROOT = os.environ.get("RIGDEPLOY_TWIN_ROOT", "/")
 CUDA = {"570": "12.8", "580": "13.0"}
 GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}
 RESERVED_MIB = 316
+BUSY_MIB = 4096
 TAB = " " * 8
 
 Card = Dict[str, Any]
@@ -59,7 +60,7 @@ def read(*parts: str) -> str | None:
 
 def library_version() -> str | None:
     """The version of the NVML library that is installed."""
-    found = glob.glob(path("usr/lib/*/libnvidia-ml.so.*"))
+    found = glob.glob(path("usr/lib/*/libnvidia-ml.so.*.*"))
     return found[0].rpartition(".so.")[2] if found else None
 
 
@@ -96,6 +97,11 @@ def cards() -> list[Card]:
         limits = state().get("power_limits", {})
         # The driver starts every card at its default: what a build declares has to be set.
         card["limit"] = limits.get(card["uuid"], card["power"]["default"])
+        card["enforced"] = min(card["limit"], card["enforced_watts"] or card["limit"])
+        card["persistence"] = bool(state().get("persistence")) and card["persistent"]
+        # A card that does nothing is in P8, where its link is at 2.5 GT/s.
+        card["idle"] = card["gen"] == 1 and not card["busy"]
+        card["used_mib"] = BUSY_MIB if card["busy"] else 1
     return found
 
 
@@ -131,7 +137,7 @@ def brand(card: Card) -> str:
     return next((value for key, value in names.items() if key in card["name"]), "NVIDIA")
 
 
-def identity(card: Card, persistence: bool) -> Elements:
+def identity(card: Card) -> Elements:
     """What the card is."""
     return [
         ("product_name", card["name"]),
@@ -139,7 +145,7 @@ def identity(card: Card, persistence: bool) -> Elements:
         ("product_architecture", {"ada": "Ada Lovelace"}.get(card["architecture"], card["architecture"].capitalize())),
         ("display_mode", "Disabled"),
         ("display_active", "Disabled"),
-        ("persistence_mode", "Enabled" if persistence else "Disabled"),
+        ("persistence_mode", "Enabled" if card["persistence"] else "Disabled"),
         ("mig_mode", not_available("current_mig", "pending_mig")),
         ("mig_devices", "\nNone\n"),
         ("accounting_mode", "Disabled"),
@@ -193,7 +199,7 @@ def pci(card: Card) -> Elements:
         ("pci_sub_system_id", "147D10DE"),
         ("pci_gpu_link_info", [("pcie_gen", gen), ("link_widths", widths)]),
         ("pci_bridge_chip", not_available("bridge_chip_type", "bridge_chip_fw")),
-        ("replay_counter", "0"),
+        ("replay_counter", read("run/rigdeploy-twin/replays", card["address"]) or "0"),
         ("replay_rollover_counter", "0"),
         ("tx_util", "0 KB/s"),
         ("rx_util", "0 KB/s"),
@@ -208,12 +214,14 @@ def throttling(card: Card) -> Elements:
         "hw_power_brake_slowdown", "sync_boost", "sw_thermal_slowdown", "display_clocks_setting",
     )  # fmt: skip
     active = {"gpu_idle"} if card["idle"] else set()
+    if card["hw_slowdown"]:
+        active |= {"hw_slowdown", "hw_power_brake_slowdown"}
     return [("clocks_throttle_reason_" + name, "Active" if name in active else "Not Active") for name in reasons]
 
 
 def memory(card: Card) -> Elements:
     """Frame buffer memory."""
-    used = 1
+    used = card["used_mib"]
     free = card["memory_mib"] - RESERVED_MIB - used
     return [
         ("total", "{0} MiB".format(card["memory_mib"])),
@@ -223,12 +231,13 @@ def memory(card: Card) -> Elements:
     ]
 
 
-def usage() -> Elements:
+def usage(card: Card) -> Elements:
     """Compute mode and load."""
+    busy = "100 %" if card["busy"] else "0 %"
     sessions = [("session_count", "0"), ("average_fps", "0"), ("average_latency", "0")]
     return [
         ("compute_mode", "Default"),
-        ("utilization", [(name + "_util", "0 %") for name in ("gpu", "memory", "encoder", "decoder")]),
+        ("utilization", [("gpu_util", busy), ("memory_util", busy), ("encoder_util", "0 %"), ("decoder_util", "0 %")]),
         ("encoder_stats", sessions),
         ("fbc_stats", sessions),
     ]
@@ -274,15 +283,15 @@ def power(card: Card) -> Elements:
         ("power_draw", "27.23 W"),
         ("power_limit", watts(card["limit"])),
         ("default_power_limit", watts(card["power"]["default"])),
-        ("enforced_power_limit", watts(card["limit"])),
+        ("enforced_power_limit", watts(card["enforced"])),
         ("min_power_limit", watts(card["power"]["minimum"])),
         ("max_power_limit", watts(card["power"]["maximum"])),
     ]
 
 
 def pstate(card: Card) -> str:
-    """The performance state."""
-    return "P8" if card["idle"] else "P0"
+    """The performance state; GeForce cards compute in P2."""
+    return "P8" if card["idle"] else "P2" if card["busy"] else "P0"
 
 
 def clocks(card: Card) -> Elements:
@@ -315,16 +324,30 @@ def clocks(card: Card) -> Elements:
         ("voltage", [("graphics_volt", "0.000 mV")]),
         ("fabric", not_available("state", "status")),
         ("supported_clocks", supported),
-        ("processes", []),
+        ("processes", processes(card)),
         ("accounted_processes", []),
     ]
 
 
-def gpu(card: Card, persistence: bool) -> Elements:
+def processes(card: Card) -> Elements:
+    """The program of a busy card."""
+    if not card["busy"]:
+        return []
+    info = [
+        *not_available("gpu_instance_id", "compute_instance_id"),
+        ("pid", "4242"),
+        ("type", "C"),
+        ("process_name", "/usr/bin/python3"),
+        ("used_memory", "{0} MiB".format(BUSY_MIB)),
+    ]
+    return [("process_info", info)]
+
+
+def gpu(card: Card) -> Elements:
     """The whole report of one card."""
     bar1 = card["bar1_mib"]
     return [
-        *identity(card, persistence),
+        *identity(card),
         ("pci", pci(card)),
         ("fan_speed", "0 %"),
         ("performance_state", pstate(card)),
@@ -334,7 +357,7 @@ def gpu(card: Card, persistence: bool) -> Elements:
             "bar1_memory_usage",
             [("total", "{0} MiB".format(bar1)), ("used", "2 MiB"), ("free", "{0} MiB".format(bar1 - 2))],
         ),
-        *usage(),
+        *usage(card),
         *health(card),
         ("power_readings", power(card)),
         *clocks(card),
@@ -366,9 +389,8 @@ def xml(found: list[Card], version: str) -> str:
         TAB + "<cuda_version>{0}</cuda_version>".format(CUDA.get(version.split(".", maxsplit=1)[0], "13.0")),
         TAB + "<attached_gpus>{0}</attached_gpus>".format(len(found)),
     ]
-    persistence = state().get("persistence", False)
     for card in found:
-        render("gpu", gpu(card, persistence), 1, lines, ' id="{0}"'.format(bus_id(card)))
+        render("gpu", gpu(card), 1, lines, ' id="{0}"'.format(bus_id(card)))
         lines.append("")
     return "\n".join([*lines, "</nvidia_smi_log>"]) + "\n"
 
@@ -386,11 +408,11 @@ def queried(card: Card, version: str) -> dict[str, tuple[Any, str]]:
         "pci.bus_id": (bus_id(card), ""),
         "gpu_bus_id": (bus_id(card), ""),
         "driver_version": (version, ""),
-        "persistence_mode": ("Enabled" if state().get("persistence") else "Disabled", ""),
+        "persistence_mode": ("Enabled" if card["persistence"] else "Disabled", ""),
         "pstate": (pstate(card), ""),
         "memory.total": (card["memory_mib"], " MiB"),
-        "memory.used": (1, " MiB"),
-        "memory.free": (card["memory_mib"] - RESERVED_MIB - 1, " MiB"),
+        "memory.used": (card["used_mib"], " MiB"),
+        "memory.free": (card["memory_mib"] - RESERVED_MIB - card["used_mib"], " MiB"),
         "memory.reserved": (RESERVED_MIB, " MiB"),
         "ecc.mode.current": ("[N/A]" if card["ecc"] is None else ecc_mode(card), ""),
         "pcie.link.gen.current": (card["gen"], ""),

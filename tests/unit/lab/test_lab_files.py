@@ -105,8 +105,8 @@ def test_not_root_is_told(monkeypatch):
         lifecycle.check_host()
 
 
-def test_driver_packages_pull_in_their_own_version():
-    built = {package.name: package for package in packages.driver("580.95.05", "usr/lib/x86_64-linux-gnu")}
+def test_driver_packages_pull_in_their_own_version(tmp_path):
+    built = {package.name: package for package in packages.driver("580.95.05", "usr/lib/x86_64-linux-gnu", tmp_path)}
     assert set(built) == {
         "libnvidia-ml1", "libcuda1", "nvidia-modprobe", "nvidia-persistenced", "nvidia-driver-cuda",
         "nvidia-kernel-open-dkms", "nvidia-kernel-dkms",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rigdeploy.lab import hardware
+from rigdeploy.lab import config_space, hardware, sysfs
 from rigdeploy.lab.faults import Faults, SlotFault
 from rigdeploy.lab.topology import ports
 
@@ -45,8 +45,8 @@ def test_addresses_are_unique_and_every_card_has_its_port_above_it(make_root, pa
         assert read(path.parent / f"{card.port.bus}:00.1" / "class") == "0x040300"
         assert read(path.parent / "class") == "0x060400"
         assert (path / "subsystem").resolve() == root.directory / "sys/bus/pci"
-        slot_address = root.directory / "sys/bus/pci/slots" / card.slot / "address"
-        assert read(slot_address) == card.address.rpartition(".")[0]
+        number = list(board.slots).index(card.slot) + 1
+        assert read(root.directory / f"sys/bus/pci/slots/{number}/address") == card.address.rpartition(".")[0]
         assert card.link == declared.slots[card.slot].link, "a sound twin has the declared link"
 
 
@@ -107,9 +107,56 @@ def test_width_and_generation_at_the_port(make_root):
     assert read(path / "max_link_speed") == "16.0 GT/s PCIe"
 
 
-def test_idle_lowers_the_generation_alone(make_root):
-    path = device(make_root(faults=faulty(idle=True)), "0000:41:00.0")
-    assert (read(path / "current_link_speed"), read(path / "current_link_width")) == ("2.5 GT/s PCIe", "16")
+@pytest.mark.parametrize(
+    ("fault", "trained", "with_driver", "under_load"),
+    [
+        ({}, 4, 1, 4),
+        ({"busy": True}, 4, 4, 4),
+        ({"gen": 3}, 3, 1, 3),
+        ({"stuck_gen": 2}, 4, 1, 2),
+        ({"stuck_gen": 2, "busy": True}, 4, 2, 2),
+    ],
+)
+def test_the_generation_falls_back_at_rest_and_rises_under_load(parts, fault, trained, with_driver, under_load):
+    port = "sys/devices/pci0000:40/0000:40:01.1"
+    for resting, gen in ((False, trained), (True, with_driver)):
+        tree = hardware.tree(*parts("pro-4x3090"), faulty(**fault), resting=resting)
+        for end in (port, f"{port}/0000:41:00.0", f"{port}/0000:41:00.1"):
+            assert tree[f"{end}/current_link_speed"] == sysfs.speed(gen) + "\n"
+            assert tree[f"{end}/current_link_width"] == "16\n"
+            assert tree[f"{end}/config"][config_space.LINK_STATUS] & 0x0F == gen
+    assert f" gen={under_load} width=16 " in cuda_line(parts, **fault)
+
+
+def cuda_line(parts, **fault) -> str:
+    """What the simulated CUDA driver is told of the card in PCIE3."""
+    lines = hardware.cuda_conf(*parts("pro-4x3090"), faulty(**fault)).splitlines()
+    return next(line for line in lines if line.startswith("address=0000:41:00.0 "))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({}, ["memory_mib=24576", "efficiency=0.85", "port_dir=/sys/devices/pci0000:40/0000:40:01.1"]),
+        ({"bandwidth": 40}, ["efficiency=0.34"]),
+        ({"bad_memory": True}, ["bad_words=64", "bad_memory_at_mib=110"]),
+        ({"busy": True}, ["processes=1", "used_mib=4096"]),
+        ({"width": 4, "memory_mib": 12288}, ["width=4", "memory_mib=12288"]),
+    ],
+)
+def test_the_simulated_cuda_driver_is_told(parts, fault, words):
+    assert set(words) <= set(cuda_line(parts, **fault).split())
+
+
+def test_cards_that_are_to_reach_each_other(parts):
+    declared, board, gpus = parts("pro-4x3090")
+    build = declared.model_copy(update={"peer_to_peer": True, "nvlink": [["PCIE1", "PCIE3"]]})
+    lines = hardware.cuda_conf(build, board, gpus, Faults(slots={"PCIE1": SlotFault(missing=True)})).splitlines()[1:]
+    assert all(" p2p=1" in line for line in lines)
+    assert [line.partition("nvlink=")[2] for line in lines] == ["-,-,-,-", "", ""]
+    tree = hardware.tree(build, board, gpus, Faults())
+    assert not any("iommu" in name for name in tree)
+    assert "iommu=off" in tree["proc/cmdline"]
 
 
 def test_missing_card_leaves_its_port_empty(make_root):
@@ -119,7 +166,8 @@ def test_missing_card_leaves_its_port_empty(make_root):
     assert not (root.directory / "sys/bus/pci/devices/0000:41:00.0").is_symlink()
     assert not (port / "0000:41:00.0").exists()
     assert read(port / "current_link_width") == "0"
-    assert len(list((root.directory / "sys/bus/pci/devices").glob("*:00.0"))) == 3
+    classes = [read(path) for path in (root.directory / "sys/bus/pci/devices").glob("*/class")]
+    assert classes.count("0x030000") == 3
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_xml_has_the_recordings_form_to_the_byte(loaded):
 
 def test_xml_values_follow_the_hardware(loaded):
     faults = Faults(
-        slots={"PCIE3": SlotFault(width=8, gen=3, memory_mib=12288, bar1_mib=256), "PCIE5": SlotFault(idle=True)}
+        slots={"PCIE3": SlotFault(width=8, gen=3, memory_mib=12288, bar1_mib=256), "PCIE5": SlotFault(busy=True)}
     )
     log = ET.fromstring(loaded(faults=faults).smi("-q", "-x").stdout)
     assert (log.findtext("driver_version"), log.findtext("cuda_version")) == ("580.95.05", "13.0")
@@ -59,15 +59,16 @@ def test_xml_values_follow_the_hardware(loaded):
         "bar1_memory_usage/total": "256 MiB",
         f"{info}/link_widths/current_link_width": "8x",
         f"{info}/link_widths/max_link_width": "16x",
-        f"{info}/pcie_gen/current_link_gen": "3",
+        f"{info}/pcie_gen/current_link_gen": "1",
         f"{info}/pcie_gen/max_host_link_gen": "4",
         "pci/pci_device_id": "220410DE",
         "power_readings/default_power_limit": "350.00 W",
         "persistence_mode": "Disabled",
     }
     assert {path: gpu.findtext(path) for path in values} == values
-    idle = cards["00000000:C2:00.0"]
-    assert (idle.findtext("performance_state"), idle.findtext(f"{info}/pcie_gen/current_link_gen")) == ("P8", "1")
+    for bus, state, gen in (("C1", "P8", "1"), ("C2", "P2", "4")):
+        card = cards[f"00000000:{bus}:00.0"]
+        assert (card.findtext("performance_state"), card.findtext(f"{info}/pcie_gen/current_link_gen")) == (state, gen)
 
 
 def test_csv_queries(loaded):

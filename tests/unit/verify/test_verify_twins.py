@@ -63,7 +63,7 @@ LINKS = [
     ({"width": 8, "at": "port"}, [("link.width", "PCIE3", "FAIL", "slot-limited")]),
     ({"width": 1}, [("link.width", "PCIE3", "FAIL", "link-degraded")]),
     ({"gen": 3, "at": "port"}, [("link.generation", "PCIE3", "FAIL", "slot-limited")]),
-    ({"idle": True}, [("link.generation", "PCIE3", "UNKNOWN", "idle")]),
+    ({"gen": 1}, [("link.generation", "PCIE3", "UNKNOWN", "idle")]),
 ]
 
 
