@@ -160,7 +160,7 @@ def _ambiguous_slots(at: Place, board: Board) -> Iterator[Remark]:
     """Names that the firmware's tables would give to two slots: a card there could be in either."""
     first: dict[str, str] = {}
     for name, slot in board.slots.items():
-        for known in {designation.casefold() for designation in (name, *slot.designations)}:
+        for known in {known.strip().casefold() for known in (name, *slot.designations)}:
             if (other := first.setdefault(known, name)) != name:
                 message = f"{board.name} calls both {other} and {name} '{known}'"
                 yield Remark((*at, "board"), message, "each of a board's designations names one slot")
