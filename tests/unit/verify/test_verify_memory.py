@@ -18,6 +18,13 @@ SIZES = [
     ("rtx-3080", 20480, None, "other-memory", "looks like a 20 GB mod"),
     ("rtx-3090", 12288, None, "memory-missing", "less memory"),
     ("rtx-3090", 22528, None, "memory-missing", "less memory"),
+    # 15/16 of a card that has no ECC is not ECC's doing.
+    ("rtx-3090", 23040, None, "memory-missing", "less memory"),
+    # Before the driver's branch 510 a total left out what the driver keeps: outside 2 %, but known.
+    ("t4", 15109, None, "", ""),
+    ("rtx-4090-48gb", 46068, True, "", ""),
+    ("rtx-4090", 46068, True, "other-memory", "looks like a 48 GB mod"),
+    ("a10", 24576, False, "", ""),
     ("rtx-3090", 32768, None, "memory-extra", "more memory"),
     ("rtx-a6000", 49140, False, "", ""),
     ("rtx-a6000", 46068, True, "", ""),
@@ -68,6 +75,40 @@ def test_ecc_lowers_the_total(bench):
     for slot in node.rig.build.slots:
         node.reading(slot).update(memory_mib=23028, ecc=True)
     assert not node.wrong()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "size", "ecc"), [("t4", 15360, None), ("t4", 15109, True), ("a10", 23028, None), ("rtx-3090", 24268, None)]
+)
+def test_cards_that_are_right_add_up(bench, catalogue, gpu, size, ecc):
+    """A total known of the model is right for each card, so it is for all of them."""
+    slots = {name: slot.model_copy(update={"gpu": gpu}) for name, slot in catalogue.builds["pro-4x3090"].slots.items()}
+    node = bench(slots=slots, vram_gib=4 * catalogue.gpus[gpu].memory_gib)
+    for slot in slots:
+        node.reading(slot).update(memory_mib=size, ecc=ecc)
+    finding = node.finding("memory.total", "rig")
+    assert (finding.status, finding.observed) == ("PASS", f"{4 * size} MiB")
+
+
+def test_one_card_with_ecc_excuses_no_other(bench):
+    node = bench("wrx90e-4x4090")
+    node.reading("PCIEX16_1").update(memory_mib=23028, ecc=True)
+    assert not node.wrong()
+    for slot in ("PCIEX16_3", "PCIEX16_5"):
+        node.reading(slot)["memory_mib"] = 23028
+    assert ("memory.total", "rig", "FAIL", "memory-missing") in node.wrong()
+
+
+def test_a_rebuilt_card_must_be_declared_as_one(bench, catalogue):
+    node = bench("wrx90e-4x4090")
+    node.reading("PCIEX16_1")["memory_mib"] = 49140
+    assert node.wrong() == [
+        ("memory.card", "PCIEX16_1", "FAIL", "other-memory"),
+        ("memory.total", "rig", "FAIL", "memory-extra"),
+    ]
+    slots = dict(catalogue.builds["wrx90e-4x4090"].slots)
+    slots["PCIEX16_1"] = slots["PCIEX16_1"].model_copy(update={"gpu": "rtx-4090-48gb"})
+    assert not bench("wrx90e-4x4090", slots=slots, vram_gib=120).wrong()
 
 
 def test_an_unread_size_is_unknown_and_so_is_the_total(bench):
@@ -137,4 +178,5 @@ def test_another_models_memory_is_not_judged(bench):
 
 def test_before_the_driver_nothing_is_said_of_memory(bench):
     checks = {finding.check for finding in bench(driver=False).findings()}
-    assert checks == {"gpu.count", "gpu.model", "link.width", "link.generation"}
+    assert "gpu.count" in checks
+    assert not [check for check in checks if check.startswith("memory.")]
