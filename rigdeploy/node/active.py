@@ -44,6 +44,7 @@ SAMPLE_SECONDS = 0.01
 
 BLOCK = 32 * MIB
 STAMP_WORDS = 4
+ENOUGH_ERRORS = 1 << 20
 # Left free beside the test's pieces, for the driver itself.
 MEMORY_RESERVE = 64 * MIB
 INVERTED = bytes(range(255, -1, -1))
@@ -136,7 +137,6 @@ RUNNING_PROCESSES = (
 # nvml.h.
 NVML: dict[str, tuple[Any, ...]] = {
     "nvmlInit_v2": (),
-    "nvmlShutdown": (),
     "nvmlErrorString": (INT,),
     "nvmlDeviceGetHandleByPciBusId_v2": (ctypes.c_char_p, OUT_HANDLE),
     **dict.fromkeys(RUNNING_PROCESSES, (HANDLE, OUT_UINT, HANDLE)),
@@ -727,7 +727,8 @@ def patterns() -> list[Pattern]:
 def test_memory(card: Card, share: float, both: list[Pattern]) -> None:
     """Write a share of the card's memory and read it back, twice.
 
-    ``tested_mib`` is what was read back both times, ``errors`` how many 32-bit words were not what had been written.
+    ``tested_mib`` is what was read back both times, ``errors`` how many 32-bit words were not what had been written;
+    with enough of them there is no need to go on.
     """
     free, total = SIZE(), SIZE()
     card.call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
@@ -744,6 +745,8 @@ def test_memory(card: Card, share: float, both: list[Pattern]) -> None:
             for size, errors in read_pieces(card, pieces, pattern):
                 result["tested_mib"] += size // MIB if pattern is both[-1] else 0
                 result["errors"] = (result["errors"] or 0) + errors
+                if result["errors"] >= ENOUGH_ERRORS:
+                    return
     finally:
         card.give_back(keep=held)
 
@@ -782,16 +785,18 @@ def read_pieces(card: Card, pieces: list[tuple[DEVICE_POINTER, int]], pattern: P
         pointer, size = pieces[index]
         card.call("cuMemcpyDtoHAsync_v2", halves[index % 2], pointer, size, card.stream)
 
-    for index, (_, size) in enumerate(pieces):
-        if card.node.over():
-            break
-        if index == 0:
-            start(0)
+    try:
+        for index, (_, size) in enumerate(pieces):
+            if card.node.over():
+                break
+            if index == 0:
+                start(0)
+            card.synchronise()
+            if index + 1 < len(pieces):
+                start(index + 1)
+            yield size, wrong_words(halves[index % 2], pattern, index, size)
+    finally:
         card.synchronise()
-        if index + 1 < len(pieces):
-            start(index + 1)
-        yield size, wrong_words(halves[index % 2], pattern, index, size)
-    card.synchronise()
 
 
 def wrong_words(host: int, pattern: Pattern, index: int, size: int) -> int:
@@ -882,7 +887,7 @@ def load(node: Node, cards: list[Card], memory_share: float) -> None:
             in_parallel(sound(), measurement)
     measure_pairs(node, sound())
     if sound() and not node.over():
-        both = patterns()
+        both = patterns() if memory_share else []
         in_parallel(sound(), lambda card: test_memory(card, memory_share, both))
 
 

@@ -100,7 +100,7 @@ enum {
 static const char *const SPEEDS[] = {"", "2.5", "5.0", "8.0", "16.0", "32.0", "64.0"};
 static const double LANE_GBPS[] = {0, .25, .5, .985, 1.969, 3.938, 7.563};
 static const int64_t IDLE_AFTER = SECOND / 5;
-static const int64_t SHARED_FOR = SECOND / 20;
+static const int64_t SHARED_FOR = SECOND / 10;
 
 struct card {
     char address[32], link_dir[PATH_SIZE], port_dir[PATH_SIZE], aer_dir[PATH_SIZE], replays_file[PATH_SIZE];
@@ -720,12 +720,6 @@ API int cuInit(unsigned flags)
     return cuda_code;
 }
 
-API int cuDriverGetVersion(int *version)
-{
-    *version = 13000;
-    return CUDA_SUCCESS;
-}
-
 API int cuGetErrorName(int code, const char **name)
 {
     static const struct {
@@ -1017,11 +1011,6 @@ struct pci_info { /* nvmlPciInfo_t */
 API int nvmlInit_v2(void)
 {
     describe();
-    return nvml_code;
-}
-
-API int nvmlShutdown(void)
-{
     return nvml_code;
 }
 
