@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-
 import pytest
 
 from rigdeploy.node import probe
@@ -134,45 +131,3 @@ def test_no_pci_at_all_is_noted(tree, why):
     document = tree.observe()
     assert document["pci"] == []
     assert "No such file" in why(document, "pci")[0]
-
-
-def test_every_speed_of_a_real_manifest(corpus):
-    """gcm's manifest of a DGX A100 lists for each device the speeds that it may show, in the old and the new form."""
-    manifest = json.loads((corpus / "sysfs/DGX_A100.json").read_text())
-    texts = {text for device in manifest["pci"].values() for text in device.get("link_speed", [])}
-    assert {text: probe.generation(text) for text in texts} == {
-        "8 GT/s": 3,
-        "8.0 GT/s PCIe": 3,
-        "16 GT/s": 4,
-        "16.0 GT/s PCIe": 4,
-    }
-
-
-# file -> devices, links of some, as (width, generation)
-RECORDS = [
-    ("cache_downlink.json", 70, {"0000:00:01.1": (4, 3), "0000:00:03.7": (1, 2), "0000:05:00.0": (2, 2)}),
-    ("compute_samsung980pro.json", 111, {"0000:8d:00.0": (16, 4)}),
-    ("compute_samsung980pro-downgraded.json", 111, {"0000:8d:00.0": (16, 3)}),
-]
-
-
-@pytest.mark.parametrize(("name", "count", "links"), RECORDS)
-def test_real_records_of_sysfs(tree, corpus, name, count, links):
-    record = json.loads((corpus / "sysfs" / name).read_text())
-    files: dict[str, dict[str, str]] = {}
-    for path, text in record.items():
-        match = re.fullmatch(r".*/device/([0-9a-f:.]+)/(current_link_(?:speed|width))", path)
-        if match:
-            files.setdefault(match[1], {})[match[2]] = text.rstrip("\n")
-    assert len(files) == count
-    for address, texts in files.items():
-        tree.pci(address, **texts)
-    found = {device["address"]: device["link"] for device in tree.observe()["pci"]}
-    assert set(found) == set(files)
-    for address, texts in files.items():
-        number = texts["current_link_speed"].partition(" ")[0]
-        expected = {"2.5": 1, "5": 2, "8": 3, "16": 4}.get(number.removesuffix(".0"))
-        assert found[address]["gen"] == expected, texts
-        assert found[address]["width"] == (int(texts["current_link_width"]) or None)
-    for address, (width, gen) in links.items():
-        assert (found[address]["width"], found[address]["gen"]) == (width, gen)
