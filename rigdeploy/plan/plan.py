@@ -57,12 +57,15 @@ class NodeView:
         return self.load if self.load is not None and boot is not None and self.load.boot_id == boot else None
 
     def wants_load(self, *, changed: bool) -> bool:
-        """Whether the cards are to be put under load to be judged; ``changed``: something was done to the rig."""
+        """Whether the cards are to be put under load to be judged; ``changed``: something was done to the rig.
+
+        A check that found no card to load (the driver's library was missing) is made again.
+        """
         seen = self.observation
         # Without a boot id no check could be told to be of this boot.
         if seen is None or not self.rig.verify.active or not seen.driver.answers or seen.host.boot_id is None:
             return False
-        return changed or self.current_load is None
+        return changed or self.current_load is None or not self.current_load.cards
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from rigdeploy.errors import NodeError, UnreachableError
+from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.node.load import Load
+from rigdeploy.node.observation import Observation
 from rigdeploy.node.values import ObservationError
 from rigdeploy.run.active import Measured, arguments, how_it_ended, put_under_load
 from rigdeploy.run.arrival import boot_id
 from rigdeploy.run.connections import connections
 from rigdeploy.run.loads import keep, recall
+from rigdeploy.run.lock import RigLock
+from rigdeploy.run.probe import observe
+from rigdeploy.run.progress import PlainProgress
 from rigdeploy.run.signals import StoppedError
+from rigdeploy.run.verify import verify_under_load
+from rigdeploy.verify.findings import Status
+from rigdeploy.verify.rules import judge
 
 over_ssh = pytest.mark.skipif(os.getuid() != 0, reason="an sshd of one's own that lets root in needs root")
 
@@ -127,6 +139,94 @@ def test_a_check_that_is_called_off_leaves_nothing_running(rig, workspace, waiti
     with pytest.raises(StoppedError):
         put_under_load([rig], workspace, stop=stop)
     assert_ends(pid_in(waiting))
+
+
+@over_ssh
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_verdict_that_is_called_off_leaves_nothing_running(rig, workspace, waiting, monkeypatch, number):
+    answering = Observation.parse({"schema": 1, "driver": {"answers": True}})
+    monkeypatch.setattr("rigdeploy.run.verify.observe", lambda rigs, _: {one.name: answering for one in rigs})
+    threading.Thread(target=lambda: (pid_in(waiting), os.kill(os.getpid(), number))).start()
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        verify_under_load([rig], Catalogue(), workspace, PlainProgress(sys.stderr), command="rigdeploy verify --active")
+    assert_ends(pid_in(waiting))
+    assert signal.getsignal(number) is before
+    with RigLock(workspace.locks, "rig01", command="test", run="test") as lock:
+        assert lock.previous is None
+
+
+@over_ssh
+def test_without_the_drivers_library_nothing_is_measured_and_said_to_be_so(rig, workspace):
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libcuda.so.1")
+        pytest.skip("not tested: a node without libcuda; this machine has one")
+    answer = put_under_load([rig], workspace)["rig01"]
+    assert isinstance(answer, Measured)
+    assert (answer.load.ended, dict(answer.load.cards)) == ("done", {})
+    assert "libcuda.so.1" in answer.load.why_unread("library")
+    seen = observe([rig], workspace)["rig01"]
+    findings = {finding.check: finding for finding in judge(rig, Catalogue.load(), seen, answer.load)}
+    assert (findings["load"].status, findings["load"].cause) == (Status.UNKNOWN, "no-library")
+
+
+@pytest.fixture
+def simulated(sshd, tmp_path):
+    """Give the node the lab's simulated driver with this one card."""
+    if not shutil.which("gcc"):
+        pytest.skip("not tested: a load over ssh; gcc, which compiles its simulated driver, is not installed")
+
+    def make(card):
+        driver = tmp_path / "driver"
+        driver.mkdir()
+        source = files("rigdeploy.lab").joinpath("simulated/cuda.c")
+        command = ["gcc", "-shared", "-fPIC", "-O2", "-pthread", "-o", driver / "libcuda.so.1", str(source)]
+        subprocess.run(command, check=True)
+        shutil.copy(driver / "libcuda.so.1", driver / "libnvidia-ml.so.1")
+        (driver / "cuda.conf").write_text(f"{card}\n")
+        sshd.stop()
+        sshd.start(f"SetEnv LD_LIBRARY_PATH={driver} RIGDEPLOY_SIMULATED_CUDA={driver}/cuda.conf")
+
+    return make
+
+
+@over_ssh
+def test_the_check_itself_over_ssh(rig, workspace, simulated):
+    simulated("address=0000:41:00.0 memory_mib=512 gen=4 width=16")
+    answer = put_under_load([rig], workspace)["rig01"]
+    assert isinstance(answer, Measured)
+    card = answer.load.cards["0000:41:00.0"]
+    assert answer.load.ended == "done"
+    assert card.h2d_gbps > 10
+    assert (card.memory.errors, card.memory.tested_mib) == (0, card.memory.wanted_mib)
+    assert answer.load.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+@over_ssh
+def test_the_check_itself_ends_when_it_is_called_off(rig, workspace, simulated):
+    simulated("address=0000:41:00.0 memory_mib=512 gen=1 width=1 efficiency=0.3")
+    stop = threading.Event()
+
+    def on_the_node():
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                found += [path] if b"\0-I\0-\0--memory-share\0" in path.read_bytes() else []
+        return found
+
+    def stop_soon():
+        while not on_the_node():
+            time.sleep(0.02)
+        time.sleep(0.5)
+        stop.set()
+
+    threading.Thread(target=stop_soon).start()
+    with pytest.raises(StoppedError):
+        put_under_load([rig], workspace, stop=stop)
+    deadline = time.monotonic() + 15
+    while on_the_node():
+        assert time.monotonic() < deadline, "the check goes on, on the node"
+        time.sleep(0.1)
 
 
 def test_a_check_is_kept_for_its_owner_alone_and_read_back(workspace):

@@ -230,8 +230,11 @@ def test_the_last_time_is_shown_for_what_will_be_done():
     assert base.endswith("took 41 s last time")
 
 
-def load_of(boot):
-    return Load.parse({"schema": 1, "boot_id": boot, "ended": "done", "cards": []})
+def load_of(boot, *cards):
+    return Load.parse({"schema": 1, "boot_id": boot, "ended": "done", "cards": list(cards)})
+
+
+CARD = {"address": "0000:01:00.0", "skipped": "in use"}
 
 
 LOAD = "put the cards under load, at most 120 s"
@@ -241,15 +244,16 @@ LOAD = "put the cards under load, at most 120 s"
     ("fields", "declared", "planned"),
     [
         ({"observation": seen(answers=True)}, {}, (LOAD,)),
-        ({"observation": seen(answers=True), "load": load_of("0e")}, {}, (LOAD,)),
-        ({"observation": seen(answers=True), "load": load_of("0f")}, {}, ()),
-        ({"observation": seen(answers=True, base=False), "load": load_of("0f")}, {}, (LOAD,)),
+        ({"observation": seen(answers=True), "load": load_of("0e", CARD)}, {}, (LOAD,)),
+        ({"observation": seen(answers=True), "load": load_of("0f", CARD)}, {}, ()),
+        ({"observation": seen(answers=True), "load": load_of("0f")}, {}, (LOAD,)),
+        ({"observation": seen(answers=True, base=False), "load": load_of("0f", CARD)}, {}, (LOAD,)),
         ({"observation": seen(answers=False)}, {}, ()),
         ({"observation": seen(driver=False, loaded=False)}, {}, (LOAD,)),
         ({"error": UNREACHABLE, "power": PowerState.OFF}, {}, (f"{LOAD}, if the driver answers",)),
         ({"observation": seen(answers=True)}, {"verify": {"active": False}}, ()),
         ({"observation": seen(answers=True)}, {"verify": {"seconds": 30}}, ("put the cards under load, at most 30 s",)),
-        ({"observation": seen(answers=True, boot=None), "load": load_of(None)}, {}, ()),
+        ({"observation": seen(answers=True, boot=None), "load": load_of(None, CARD)}, {}, ()),
     ],
 )
 def test_whether_the_cards_are_put_under_load(fields, declared, planned):
@@ -262,4 +266,7 @@ def test_the_load_is_said_and_is_no_change():
     assert render_plan(plan) == [f"rig01: nothing has to change; verify will {LOAD}"]
     assert not plan.changes_something
     assert plan_of(view(seen(answers=True)), only="base").step("verify").changes == ()
-    assert plan_of(view(seen(answers=True, base=False), load=load_of("0f")), only="verify").step("verify").changes == ()
+    assert (
+        plan_of(view(seen(answers=True, base=False), load=load_of("0f", CARD)), only="verify").step("verify").changes
+        == ()
+    )
