@@ -301,8 +301,8 @@ class Node:
     def cancel(self, *_: object) -> None:
         """Have the check end soon."""
         if not self.cancelled:
-            self.deadline = min(self.deadline, time.monotonic())
             self.cancelled = True
+            self.deadline = min(self.deadline, time.monotonic())
 
     def path(self, name: str) -> str:
         """Where a file of the node lies."""
@@ -645,7 +645,7 @@ def measure_pair(source: Card, target: Card, record: dict[str, Any]) -> None:
     record["can_access"] = bool(can.value)
     word = 0x5EED0000 + (source.device << 8) + target.device
     fill(target, ~word & ALL_BITS)
-    fill(source, word)
+    fill(source, word)  # last: from here on, this thread's calls are about the source
     with peer_access(source, target, bool(can.value)):
         gbps = source.bandwidth(lambda: copy_to_peer(source, target), PAIR_SECONDS)
     target.use()
