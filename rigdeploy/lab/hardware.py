@@ -216,8 +216,13 @@ def bar1_mib(card: Card) -> int:
 
 
 def kernel_log(build: Build, board: Board, gpus: Mapping[str, Gpu], faults: Faults, now: float = 0.0) -> list[str]:
-    """Lines of the kernel's log that the faults leave there."""
-    lines = []
+    """The kernel's log since boot: how it greets the machine, and what the faults leave there."""
+    named = smbios.identity(board)
+    lines = [
+        "Linux version 6.1.0 (rigdeploy's lab: this log is simulated)",
+        f"Command line: {host.kernel_arguments(iommu=not build.peer_to_peer).strip()}",
+        f"DMI: {named.vendor} {named.board}, BIOS {smbios.BIOS_VERSION} {smbios.BIOS_DATE}",
+    ]
     for card in cards(build, board, gpus, faults):
         pci_id = card.gpu.pci_ids[0]
         for number in range(min(card.errors(now), AER_LOGGED)):

@@ -122,7 +122,7 @@ def _boot(twin: Twin, root: Path, vm: Path) -> int:
 def _start_clocks() -> None:
     """Have the next process that we start count its uptime from now; where the kernel cannot, it is the host's."""
     # A process made by vfork shares our memory, and such a one cannot enter the namespace.
-    subprocess._USE_VFORK = False
+    subprocess._USE_VFORK = False  # type: ignore[misc]
     offset = -int(time.clock_gettime(time.CLOCK_BOOTTIME))
     with contextlib.suppress(OSError):
         system_call("unshare", CLONE_NEWTIME)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rigdeploy.fleet.models import Board, Build
 
 VERSION = (3, 3)
-_BIOS_VERSION, _BIOS_DATE = "P3.60", "01/18/2024"
+BIOS_VERSION, BIOS_DATE = "P3.60", "01/18/2024"
 _FILLED_IN = "Default string"
 """What board makers leave in fields that they do not use."""
 _MAKERS = {
@@ -59,8 +59,8 @@ def ids(board: Board) -> dict[str, str]:
     named = identity(board)
     values = {
         "bios_vendor": "American Megatrends International, LLC.",
-        "bios_version": _BIOS_VERSION,
-        "bios_date": _BIOS_DATE,
+        "bios_version": BIOS_VERSION,
+        "bios_date": BIOS_DATE,
         "sys_vendor": named.vendor,
         "product_name": named.board,
         "product_version": _FILLED_IN,
@@ -116,7 +116,7 @@ def _structure(kind: int, handle: int, body: bytes, *strings: str) -> bytes:
 def _bios(handle: int) -> bytes:
     """Type 0 (3.1): ROM of 32 MB, PCI supported, UEFI."""
     body = struct.pack("<BBHBBQHBBBBH", 1, 2, 0, 3, 0xFF, 1 << 7, 1 << 11, 5, 17, 0xFF, 0xFF, 32)
-    return _structure(0, handle, body, "American Megatrends International, LLC.", _BIOS_VERSION, _BIOS_DATE)
+    return _structure(0, handle, body, "American Megatrends International, LLC.", BIOS_VERSION, BIOS_DATE)
 
 
 def _system(handle: int, named: Identity) -> bytes:
