@@ -459,6 +459,8 @@ class _Reader(Values):
         )
 
     def disks(self, document: dict[str, Any]) -> Iterator[Disk]:
+        if not isinstance(document.get("disks"), list):  # Without a list of disks none is missing.
+            self.unread.append(Unread("disks", "no list of disks"))
         for table in tables_of(document.get("disks")):
             name = self.text(table, "name", "disks[]")
             if name is None:
