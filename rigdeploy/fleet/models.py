@@ -272,10 +272,17 @@ class Ssh(Model):
     password: Secret | None = None
 
 
-class IpmiPower(Model):
-    """A BMC on an IPMI 2.0 wire. ``timeout_seconds`` bounds one change of power state."""
+Mac = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$", description="such as 02:00:5e:10:00:01")]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s\"'@]+$", description="http:// or https://, without a login")]
 
-    driver: Literal["ipmi"]
+
+class IpmiPower(Model):
+    """A BMC on an IPMI 2.0 wire. ``timeout_seconds`` bounds one change of power state.
+
+    ``driver: ipmi`` speaks RMCP+ itself, ``ipmitool`` runs the tool of that name.
+    """
+
+    driver: Literal["ipmi", "ipmitool"]
     address: Host
     port: Port = 623
     username: str
@@ -285,6 +292,64 @@ class IpmiPower(Model):
     timeout_seconds: Seconds = 60
 
 
+class RedfishPower(Model):
+    """A BMC's Redfish service. ``system`` is needed only where the service has several.
+
+    ``certificate`` is the file of the authority (or of the BMC's own certificate) that https is checked against;
+    absent, the system's authorities are asked. ``verify: false`` takes any certificate, and says so at each use.
+    """
+
+    driver: Literal["redfish"]
+    url: Url
+    username: str
+    password: Secret
+    system: str | None = None
+    certificate: LocalFile | None = None
+    verify: bool = True
+    timeout_seconds: Seconds = 120
+
+
+class WolPower(Model):
+    """Wake-on-LAN to switch on, ssh to shut down; no BMC. ``broadcast`` is where the magic packet is sent."""
+
+    driver: Literal["wol"]
+    mac: Mac
+    broadcast: Host = "255.255.255.255"
+    port: Port = 9
+    timeout_seconds: Seconds = 300
+
+
+class WebhookCall(Model):
+    """One call of a smart plug or PDU. In ``url``, ``body`` and ``headers``, ``{rig}`` stands for the rig's name.
+
+    ``headers`` may be secret references.
+    """
+
+    url: Url
+    method: Literal["GET", "POST", "PUT", "PATCH"] = "POST"
+    body: str | None = None
+    headers: dict[str, str | Secret] = {}
+
+
+class WebhookStatus(WebhookCall):
+    """How to read the state: ``on`` and ``off`` are regular expressions searched for in the answer's text."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH"] = "GET"
+    on: str
+    off: str
+
+
+class WebhookPower(Model):
+    """A smart plug or PDU: anything with URLs for on and off. Without ``status`` the rig's ssh port is looked at."""
+
+    driver: Literal["webhook"]
+    on: WebhookCall
+    off: WebhookCall
+    status: WebhookStatus | None = None
+    certificate: LocalFile | None = None
+    timeout_seconds: Seconds = 120
+
+
 class ManualPower(Model):
     """A person at the button. ``timeout_seconds`` is how long that person is waited for."""
 
@@ -292,7 +357,14 @@ class ManualPower(Model):
     timeout_seconds: Seconds = 900
 
 
-Power = Annotated[IpmiPower | ManualPower, Field(discriminator="driver")]
+class Bmc(Model):
+    """How the BMC itself is to be set: what happens when mains power comes back, which sensors may be out of range."""
+
+    power_restore: Literal["always-on", "always-off", "previous"] | None = None
+    ignore_sensors: list[str] = []
+
+
+Power = Annotated[IpmiPower | RedfishPower | WolPower | WebhookPower | ManualPower, Field(discriminator="driver")]
 
 
 class OperatingSystem(Model):
@@ -356,6 +428,7 @@ class RigSettings(Model):
 
     address: Host
     power: Power
+    bmc: Bmc = Bmc()
     ssh: Ssh = Ssh()
     os: OperatingSystem | None = None
     base: BaseSystem = BaseSystem()

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pyipmi
 from pyipmi.errors import CompletionCodeError, DecodingError, MessageStatusCodeError, RetryError
-from pyipmi.msgs.chassis import CONTROL_POWER_DOWN, CONTROL_POWER_UP, CONTROL_SOFT_SHUTDOWN
+from pyipmi.msgs.chassis import CONTROL_HARD_RESET, CONTROL_POWER_DOWN, CONTROL_POWER_UP, CONTROL_SOFT_SHUTDOWN
 
 from rigdeploy.errors import PowerError, PowerUnreachableError
 from rigdeploy.fleet.models import IpmiPower
@@ -32,7 +32,9 @@ T = TypeVar("T")
 class IpmiDriver:
     """One BMC; logs in at the first call and stays logged in, holding the BMC's lock, until ``close()``."""
 
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(
+        {Capability.ON, Capability.OFF, Capability.SOFT_OFF, Capability.RESET, Capability.SEES_OFF}
+    )
     patience = 10.0
 
     def __init__(
@@ -69,6 +71,10 @@ class IpmiDriver:
     def soft_off(self) -> None:
         """Chassis Control: soft shutdown, as a short press of the power button."""
         self._control(CONTROL_SOFT_SHUTDOWN)
+
+    def reset(self) -> None:
+        """Chassis Control: hard reset."""
+        self._control(CONTROL_HARD_RESET)
 
     def close(self) -> None:
         """Log out and let the next caller at the BMC."""

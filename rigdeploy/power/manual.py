@@ -55,6 +55,10 @@ class ManualDriver:
         """A person asked to switch off does that by the system where it answers."""
         raise PowerUnsupportedError(f"{self.label}: ask for a plain 'off'")
 
+    def reset(self) -> None:
+        """There is no hand for that."""
+        raise PowerUnsupportedError(f"{self.label}: switch it off and on")
+
     def close(self) -> None:
         """Nothing is held."""
 
