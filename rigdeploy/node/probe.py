@@ -862,6 +862,8 @@ def read_filesystems(node: Node) -> list[dict[str, Any]]:
         )
         if place == "/":
             found = {key: value for key, value in found.items() if value != "/"}  # The last one lies on top.
+        # A part of a disk that stands in for a file of the kernel's (as in a container) is none either.
+        on_disk = on_disk and not place.startswith(("/dev/", "/proc/", "/run/", "/sys/"))
         if place == "/" or (on_disk and len(place) < len(found.get(device, place + "/"))):
             found[device] = place
     places = sorted(found.values())[:MOUNT_LIMIT]
