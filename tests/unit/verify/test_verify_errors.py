@@ -254,6 +254,22 @@ def test_a_log_that_could_not_be_read_is_one_unknown(bench):
     assert len([f for f in node.findings() if f.check == "gpu.xid"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], [("rig", "UNKNOWN")]),
+        ([xid(31)], [("rig", "UNKNOWN")]),
+        ([xid(79)], [("PCIE3", "FAIL"), ("rig", "UNKNOWN")]),
+        ([xid(79, "0000:99:00.0")], [("rig", "FAIL")]),
+    ],
+)
+def test_a_log_that_was_read_in_part_clears_nobody(bench, lines, expected):
+    node = bench()
+    node.document["kernel_log"] = lines
+    node.document["unread"].append({"what": "kernel_log", "why": "only its first 9 lines were read"})
+    assert [(f.subject, f.status) for f in node.findings() if f.check == "gpu.xid"] == expected
+
+
 def test_other_lines_of_the_log_are_no_xids(bench):
     node = bench()
     node.document["kernel_log"] = [{"kind": "aer-fatal", "address": CARD, "code": 79, "count": 1, "text": ""}]
