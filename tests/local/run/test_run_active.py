@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -264,3 +265,17 @@ def test_a_check_that_measured_nothing_does_not_replace_one_that_did(workspace, 
     keep(workspace, "rig01", measured())
     keep(workspace, "rig01", later)
     assert recall(workspace, "rig01", print).taken == (2.0 if is_kept else 1.0)
+
+
+def test_a_check_that_cannot_be_kept_leaves_the_one_before(workspace, monkeypatch):
+    keep(workspace, "rig01", measured())
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("rigdeploy.files.os.fchmod", lambda *_: throw(full))
+    with pytest.raises(OSError, match="No space left"):
+        keep(workspace, "rig01", measured(taken=2.0))
+    assert [path.name for path in workspace.loads.iterdir()] == ["rig01.json"]
+    assert recall(workspace, "rig01", print).taken == 1.0
+
+
+def throw(error):
+    raise error
