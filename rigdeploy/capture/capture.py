@@ -14,6 +14,7 @@ from rigdeploy.capture.names import slug
 from rigdeploy.errors import NodeError
 from rigdeploy.fleet.lint import build_remarks
 from rigdeploy.fleet.models import Build, ManualPower, Rig, Slot
+from rigdeploy.node.values import display
 from rigdeploy.verify.cards import Card, observed_cards
 from rigdeploy.verify.findings import Finding, Status
 from rigdeploy.verify.rules import judge
@@ -249,4 +250,4 @@ def _name(observation: Observation, board: Board | None, cards: Iterable[Card]) 
 
 def _description(cards: Iterable[Card]) -> str:
     counts = Counter(card.gpu.name for card in cards if card.gpu)
-    return ", ".join(f"{count} x {name}" for name, count in counts.items())
+    return display(", ".join(f"{count} x {name}" for name, count in counts.items()))

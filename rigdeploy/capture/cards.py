@@ -91,12 +91,12 @@ def _bar_is_large(card: Card) -> bool | None:
 
 
 def bridges(cards: Mapping[str, Card], load: Load | None) -> list[list[str]]:
-    """The pairs of slots whose cards have all their NVLinks up, and to each other."""
+    """The pairs of slots whose cards have all their NVLinks up, and to each other alone, as a bridge joins them."""
     links = load.nvlinks if load else {}
     found = {slot: links.get(card.address or "") for slot, card in cards.items()}
     up = {slot: one for slot, one in found.items() if one is not None and one.total and one.active == one.total}
     return [
         [one, other]
         for one, other in combinations(up, 2)
-        if up[other].address in up[one].peers and up[one].address in up[other].peers
+        if set(up[one].peers) == {up[other].address} and set(up[other].peers) == {up[one].address}
     ]
