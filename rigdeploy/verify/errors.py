@@ -92,12 +92,13 @@ def _judge_link(case: Case, card: Card, slot: Slot) -> Finding:
     count, hours = counts["correctable"], _hours(case)
     allowed = None if hours is None else rates.allowed_errors(slot.correctable_errors_per_hour, slot.link, hours)
     status, cause, remedy = _judge_counts(case, card, counts, allowed)
+    said = [f"{counts[severity]} {severity}" for severity in ("fatal", "nonfatal") if counts[severity]]
     return Finding(
         "link.errors",
         card.slot,
         status,
         "" if allowed is None else f"at most {allowed}",
-        "" if count is None else str(count),
+        ", ".join(said) or ("" if count is None else str(count)),
         cause,
         remedy,
         {

@@ -116,6 +116,7 @@ def test_grave_errors(bench, changes, status, cause):
     for severity, end, number in changes:
         count(getattr(node, end)("PCIE3"), severity, number)
     assert node.wrong() == [("link.errors", "PCIE3", status, cause)]
+    assert f"{changes[0][2]} {changes[0][0]}" in node.finding("link.errors", "PCIE3").observed
 
 
 def log(kind, address, number):
