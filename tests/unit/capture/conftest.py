@@ -81,14 +81,14 @@ class Node:
             path.write_text(text(entry))
         return Catalogue.load(self.inventory)
 
-    def verdict(self, captured, load=None):
+    def verdict(self, captured, load=None, observation=None):
         """All that is not PASS when the node is judged by what was captured of it, after a turn through the files."""
         catalogue = self.write(captured)
         build = catalogue.builds[captured.build.name]
         assert build == captured.build.model
         assert not [remark for remark in build_remarks(build, catalogue) if remark.severity == "error"]
         rig = self.rig.model_copy(update={"build": build})
-        findings = judge(rig, catalogue, self.observation, Load.parse(load) if load else None)
+        findings = judge(rig, catalogue, observation or self.observation, Load.parse(load) if load else None)
         assert findings
         return [(f.check, f.subject, f.status.value, f.cause) for f in findings if f.status.value != "PASS"]
 
