@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from rigdeploy.node.observation import Observation
 
 
+_MOST_VRAM_GIB = 65536
+"""What a build can declare."""
+
+
 @dataclass(frozen=True)
 class _Draft:
     """A capture in the making. ``places`` are the slots of the cards, by name."""
@@ -139,7 +143,7 @@ def _draft(observation: Observation, catalogue: Catalogue, name: str | None, loa
         nics=nics,
         disks=disks,
         slots=slots,
-        vram_gib=sum(card.gpu.memory_gib for card in cards.values() if card.gpu),
+        vram_gib=min(sum(card.gpu.memory_gib for card in cards.values() if card.gpu), _MOST_VRAM_GIB),
         resizable_bar=rebar,
         nvlink=properties.bridges(cards, load),
     )

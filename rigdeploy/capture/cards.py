@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _REBAR_OFF_MIB = 256
 """BAR1 without Resizable BAR."""
 _HOUR = 3600
+_SHORTEST = 60
+"""Seconds since boot below which a count makes no rate."""
 WATT = 1
 """Limits that differ by no more are the same: nvidia-smi rounds."""
 
@@ -59,7 +61,7 @@ def errors(observation: Observation, card: Card, slot: str, link: Link) -> list[
     if not count:
         return []
     place, uptime = ("slots", slot), observation.host.uptime_seconds
-    if not uptime:
+    if uptime is None or uptime < _SHORTEST:
         return [Note(place, f"The link counted {count} correctable errors since boot.")]
     rate = count / (uptime / _HOUR)
     usual = allowed_errors(None, link, 1)

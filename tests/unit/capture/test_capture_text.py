@@ -109,3 +109,22 @@ def test_every_note_of_a_hostile_node_stands_in_its_file(node):
         assert all(line.isprintable() for line in lines)
         shown = "".join(line.strip().removeprefix("# ") for line in lines).replace(" ", "")
         assert [note for note in entry.notes if note.text[:30].replace(" ", "") not in shown] == []
+
+
+def test_a_node_that_exaggerates(node):
+    huge = (1 << 53) - 1
+    hostile = node()
+    hostile.document["host"]["uptime_seconds"] = 1e-300
+    hostile.document["cpu"] |= {"cores": 65535, "sockets": 65535}
+    hostile.document["memory"] |= {"total_mib": huge, "installed_mib": huge, "channels": huge}
+    hostile.document["disks"][0]["size_mib"] = huge
+    hostile.document["slots"] = [{"name": f"S{number}", "address": "0000:f0:01.1"} for number in range(5000)]
+    for slot in hostile.rig.build.slots:
+        hostile.card(slot).update(device="2786", bars_mib=[1 << 23])
+        hostile.card(slot)["aer"]["correctable"]["total"] = huge
+        power = dict.fromkeys(("enforced", "limit", "default", "minimum", "maximum"), 1e15)
+        hostile.reading(slot).update(pci_id="10de:2786", memory_mib=(1 << 24) - 1, power=power)
+    captured = hostile.capture()
+    hostile.verdict(captured)
+    assert captured.build.model.memory is None
+    assert captured.build.model.disks == []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from rigdeploy.cli.main import run
+from rigdeploy.errors import UnreachableError
 from rigdeploy.fleet.catalogue import Catalogue
+from rigdeploy.node.observation import Observation
 from rigdeploy.run import capture as files
 
 NAME = "romed8-2t-4x3090"
@@ -155,3 +158,37 @@ def test_destinations(node, name, expected, tmp_path):
     assert f"HostKeyAlias={name}" in connection.options
     assert "StrictHostKeyChecking=accept-new" in connection.options
     assert f'UserKnownHostsFile="{tmp_path}/100%%/known_hosts"' in connection.options
+
+
+@pytest.fixture
+def fleet(rigdeploy, recorded, tmp_path, monkeypatch):
+    """A fleet of one rig, rig01, that is seen as a sound node with its first card at rest; its state directory."""
+    (tmp_path / "inventory").mkdir()
+    rig = "{address: 192.0.2.1, build: pro-4x3090, power: {driver: manual}}"
+    (tmp_path / "inventory" / "fleet.yml").write_text(f"plugin: rigdeploy\nrigs:\n  rig01: {rig}\n")
+
+    def at_rest(document, node):
+        for part in (node.card, node.reading):
+            part("PCIE1")["link"]["gen"] = 1
+
+    seen = Observation.from_json(Path(recorded(at_rest)[1]).read_text())
+    monkeypatch.setattr(files, "observe", lambda rigs, workspace: {rig.name: seen for rig in rigs})
+    return tmp_path / ".rigdeploy"
+
+
+def test_a_rig_of_the_fleet_with_the_load_that_is_kept(rigdeploy, fleet, node):
+    assert "at rest" in rigdeploy("rig01", "-o", "-")[1]
+    (fleet / "load").mkdir()
+    (fleet / "load" / "rig01.json").write_text(json.dumps(node().load()))
+    code, out, err = rigdeploy("rig01", "-o", "-")
+    assert (code, "at rest" in out, err) == (0, False, "")
+    code, out, _ = rigdeploy("rig01", "--diff", "rig01", "--json")
+    assert {row["kind"] for row in json.loads(out)["differences"]} == {"undeclared"}
+
+
+def test_a_name_that_is_no_rig_s_is_taken_for_a_destination(rigdeploy, fleet, monkeypatch):
+    monkeypatch.setattr(files, "observe_at", lambda name, connection, _: UnreachableError(f"{name}: no such host"))
+    code, _, err = rigdeploy("rig02")
+    assert code == 5
+    assert "rig02: no such host" in err
+    assert "no rig is called 'rig02'; did you mean 'rig01'?" in err
