@@ -113,7 +113,7 @@ def _draft(observation: Observation, catalogue: Catalogue, name: str | None, loa
     slots: dict[str, Slot] = {}
     cards: dict[str, Card] = {}
     assumed: dict[str, bool] = {}
-    for card in _in_order(found, places, board):
+    for card in _in_order(found, places, board, observation):
         place, gpu = places[card.address or ""], models[card.address or ""]
         link = links.find(replace(card, gpu=gpu), gpu, virtual=virtual)
         watts, about_power = properties.limited(card, gpu, place.slot)
@@ -227,9 +227,12 @@ def _refused(draft: _Draft) -> list[Note]:
     ]
 
 
-def _in_order(cards: Iterable[Card], places: Mapping[str, boards.Place], board: Board | None) -> list[Card]:
-    """The cards as the board counts its slots; on a board that is not known, as the bus does."""
-    order = {name: index for index, name in enumerate(board.slots)} if board else {}
+def _in_order(
+    cards: Iterable[Card], places: Mapping[str, boards.Place], board: Board | None, observation: Observation
+) -> list[Card]:
+    """The cards as the board or, where that is not known, its firmware counts the slots; then as the bus does."""
+    names = board.slots if board else [slot.name for slot in observation.slots]
+    order = {name: index for index, name in enumerate(names)}
     return sorted(cards, key=lambda card: (order.get(places[card.address or ""].slot, len(order)), card.address or ""))
 
 

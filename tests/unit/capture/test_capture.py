@@ -202,12 +202,14 @@ class TestSlots:
         sound = node()
         sound.document["host"] |= {"board": "New", "vendor": "Maker"}
         sound.document["slots"] = [
+            {"name": "PCIE3", "address": "0000:21:00.0", "used": True},
             {"name": "PCIE1", "address": "0000:11:00.0", "used": True},
             {"name": "M2_1", "address": "0000:f0:01.1", "used": True},
             {"name": "PCIE9", "address": None, "used": False},
         ]
         captured = sound.capture()
         (entry,) = captured.added
+        assert list(captured.build.model.slots) == ["PCIE3", "PCIE1", "PCIE5", "PCIE7"]
         assert (entry.name, entry.model.name, entry.model.dmi) == ("new", "Maker New", ["New"])
         assert {name: slot.link for name, slot in entry.model.slots.items()} == {
             **{f"PCIE{number}": Link(4, 16) for number in (1, 3, 5, 7)},
