@@ -198,8 +198,11 @@ def test_replays(bench, row, slot):
     assert wrong_links(node) == ([("link.replays", slot, status, cause)] if cause else [])
 
 
-def test_without_a_driver_nobody_counts_replays(bench):
+def test_without_a_driver_that_answers_nobody_counts_replays(bench):
     assert not [f for f in bench(driver=False).findings() if f.check == "link.replays"]
+    node = bench()
+    node.document["driver"]["answers"] = False
+    assert not [f for f in node.findings() if f.check == "link.replays"]
 
 
 # --- gpu.xid -----------------------------------------------------------------------------------------------------
