@@ -195,6 +195,12 @@ def test_a_table_of_nonsense_is_read_quickly_and_says_nothing(tree, data):
     assert (document["memory"]["installed_mib"], document["slots"]) == (None, [])
 
 
+def test_a_table_of_a_hundred_kilobytes_is_read_whole(tree):
+    filler = [smbios.slot(f"FILLER{number:04}" + "x" * 60) for number in range(200)] * 6
+    tree.file(DMI, smbios.table(*filler, smbios.array(), smbios.module("DIMM_A1", GIB16)))
+    assert tree.observe()["memory"]["installed_mib"] == GIB16
+
+
 @pytest.mark.parametrize(
     ("slot", "address", "used"),
     [
