@@ -24,7 +24,7 @@ demo: setup  ## two virtual rigs, from powered off to verified
 	@scripts/demo.sh $(BIN)
 
 .PHONY: test
-test: test-unit test-newest test-local test-lab test-roles  ## everything, from the pure tests to the roles on twins
+test: test-unit test-newest test-browser test-local test-lab test-roles  ## everything, from the pure tests to roles on twins
 
 .PHONY: test-unit
 test-unit: setup-dev  ## the pure tests (under a minute)
@@ -33,6 +33,10 @@ test-unit: setup-dev  ## the pure tests (under a minute)
 .PHONY: test-newest
 test-newest:  ## the pure tests again on Python 3.12 or later, where there is one
 	@scripts/test-newest.sh
+
+.PHONY: test-browser
+test-browser: setup-dev  ## the report's page in a real browser without a window
+	$(BIN)/pytest tests/browser
 
 .PHONY: test-local
 test-local: setup-dev  ## tests with real tools on this machine: Ansible, sshd, a simulated BMC
@@ -53,6 +57,10 @@ lint: setup-dev  ## ruff, mypy, yamllint, ansible-lint
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/ansible-lint --offline --strict
+
+.PHONY: picture
+picture: setup-dev  ## draw the README's picture of a report again
+	$(BIN)/python -m scripts.picture
 
 .PHONY: bare
 bare:  ## run .ci/run in a bare Debian 12 root, where nothing is installed

@@ -11,6 +11,8 @@ while read -r name; do packages+=("$name"); done < <(sed -e 's/#.*//' -e '/^[[:s
 # Some tests log in to a real sshd that they start themselves. Where services are managed, installing one would open this
 # machine's own port 22, so it is left to its owner; those tests then say that they were skipped.
 if [ "$extra" = dev ] && [ ! -d /run/systemd/system ]; then packages+=(openssh-server); fi
+# The report's page is looked at in a real browser; the fonts are what it is drawn with.
+if [ "$extra" = dev ]; then packages+=(chromium chromium-driver fonts-liberation); fi
 missing=()
 for name in "${packages[@]}"; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || true)" = installed ] || missing+=("$name")

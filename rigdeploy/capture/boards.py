@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from rigdeploy.capture.links import declarable
@@ -13,6 +13,7 @@ from rigdeploy.capture.model import Entry, Note
 from rigdeploy.capture.names import is_slot_name, plain, slug
 from rigdeploy.fleet.link import Link
 from rigdeploy.fleet.models import Board, BoardSlot, Build, LaneGroup, Slot
+from rigdeploy.node.values import display
 from rigdeploy.verify.cards import match, slot_name
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def _own_place(name: str, names: Mapping[str, int], taken: Container[str]) -> Pl
         return Place(f"SLOT{number}", "the node does not name this slot: find it on the board and name it")
     if names[_folded(name)] == 1 and _folded(name) not in taken:
         return Place(name)
-    other = next(other for other in (name, *(f"{name}-{n}" for n in count(2))) if _folded(other) not in taken)
+    numbered = chain([name], (f"{name}-{number}" for number in count(2)))
+    other = next(other for other in numbered if _folded(other) not in taken)
     return Place(other, f"the node gives more than one card's slot the name {name}")
 
 
@@ -127,7 +129,7 @@ def describe(observation: Observation, build_slots: Mapping[str, Slot], cards: M
             "Links are what the port behind the slot and the card in it can do: see the manual for the rest.",
         ),
     ]
-    name = " ".join(text for text in (host.vendor, host.board) if text) or "Board of no known name"
+    name = display(f"{host.vendor or ''} {host.board or ''}") or "Board of no known name"
     board = Board(
         id=slug(host.board or _UNNAMED),
         name=name,

@@ -14,6 +14,7 @@ from rigdeploy.capture.names import slug
 from rigdeploy.errors import NodeError
 from rigdeploy.fleet.lint import build_remarks
 from rigdeploy.fleet.models import Build, ManualPower, Rig, Slot
+from rigdeploy.node.values import display
 from rigdeploy.verify.cards import Card, observed_cards
 from rigdeploy.verify.findings import Finding, Status
 from rigdeploy.verify.rules import judge
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from rigdeploy.fleet.models import Board, Gpu
     from rigdeploy.node.load import Load
     from rigdeploy.node.observation import Observation
+
+
+_MOST_VRAM_GIB = 65536
+"""What a build can declare."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def _draft(observation: Observation, catalogue: Catalogue, name: str | None, loa
     slots: dict[str, Slot] = {}
     cards: dict[str, Card] = {}
     assumed: dict[str, bool] = {}
-    for card in _in_order(found, places, board):
+    for card in _in_order(found, places, board, observation):
         place, gpu = places[card.address or ""], models[card.address or ""]
         link = links.find(replace(card, gpu=gpu), gpu, virtual=virtual)
         watts, about_power = properties.limited(card, gpu, place.slot)
@@ -138,7 +143,7 @@ def _draft(observation: Observation, catalogue: Catalogue, name: str | None, loa
         nics=nics,
         disks=disks,
         slots=slots,
-        vram_gib=sum(card.gpu.memory_gib for card in cards.values() if card.gpu),
+        vram_gib=min(sum(card.gpu.memory_gib for card in cards.values() if card.gpu), _MOST_VRAM_GIB),
         resizable_bar=rebar,
         nvlink=properties.bridges(cards, load),
     )
@@ -222,9 +227,12 @@ def _refused(draft: _Draft) -> list[Note]:
     ]
 
 
-def _in_order(cards: Iterable[Card], places: Mapping[str, boards.Place], board: Board | None) -> list[Card]:
-    """The cards as the board counts its slots; on a board that is not known, as the bus does."""
-    order = {name: index for index, name in enumerate(board.slots)} if board else {}
+def _in_order(
+    cards: Iterable[Card], places: Mapping[str, boards.Place], board: Board | None, observation: Observation
+) -> list[Card]:
+    """The cards as the board or, where that is not known, its firmware counts the slots; then as the bus does."""
+    names = board.slots if board else [slot.name for slot in observation.slots]
+    order = {name: index for index, name in enumerate(names)}
     return sorted(cards, key=lambda card: (order.get(places[card.address or ""].slot, len(order)), card.address or ""))
 
 
@@ -249,4 +257,4 @@ def _name(observation: Observation, board: Board | None, cards: Iterable[Card]) 
 
 def _description(cards: Iterable[Card]) -> str:
     counts = Counter(card.gpu.name for card in cards if card.gpu)
-    return ", ".join(f"{count} x {name}" for name, count in counts.items())
+    return display(", ".join(f"{count} x {name}" for name, count in counts.items()))

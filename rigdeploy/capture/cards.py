@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _REBAR_OFF_MIB = 256
 """BAR1 without Resizable BAR."""
 _HOUR = 3600
+_SHORTEST = 60
+"""Seconds since boot below which a count makes no rate."""
 WATT = 1
 """Limits that differ by no more are the same: nvidia-smi rounds."""
 
@@ -59,7 +61,7 @@ def errors(observation: Observation, card: Card, slot: str, link: Link) -> list[
     if not count:
         return []
     place, uptime = ("slots", slot), observation.host.uptime_seconds
-    if not uptime:
+    if uptime is None or uptime < _SHORTEST:
         return [Note(place, f"The link counted {count} correctable errors since boot.")]
     rate = count / (uptime / _HOUR)
     usual = allowed_errors(None, link, 1)
@@ -91,12 +93,12 @@ def _bar_is_large(card: Card) -> bool | None:
 
 
 def bridges(cards: Mapping[str, Card], load: Load | None) -> list[list[str]]:
-    """The pairs of slots whose cards have all their NVLinks up, and to each other."""
+    """The pairs of slots whose cards have all their NVLinks up, and to each other alone, as a bridge joins them."""
     links = load.nvlinks if load else {}
     found = {slot: links.get(card.address or "") for slot, card in cards.items()}
     up = {slot: one for slot, one in found.items() if one is not None and one.total and one.active == one.total}
     return [
         [one, other]
         for one, other in combinations(up, 2)
-        if up[other].address in up[one].peers and up[one].address in up[other].peers
+        if set(up[one].peers) == {up[other].address} and set(up[other].peers) == {up[one].address}
     ]

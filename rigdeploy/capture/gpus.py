@@ -39,6 +39,8 @@ _WITH_ECC = 16 / 15
 """Inline ECC takes one part in sixteen of GDDR memory."""
 _ECC_STEP = 4
 """Cards with ECC have memory in steps of 4 GiB: 23028 MiB with ECC on are 24 GiB, and 81559 are 80."""
+_MOST_WATTS = 20000
+"""What a catalogue entry can hold."""
 _ASSUMED_POWER = (1, 300, 1000)
 """Minimum, default and maximum in watts where the driver does not tell them: a range that refuses no limit."""
 
@@ -141,7 +143,7 @@ def _architecture(pci_id: str) -> _Architecture:
 
 def _power(reading: GpuReading) -> tuple[PowerRange, list[Note]]:
     read = reading.power or {}
-    watts = [round(read[key]) for key in ("minimum", "default", "maximum") if read.get(key, 0) >= 1]
+    watts = [round(read[key]) for key in ("minimum", "default", "maximum") if 1 <= read.get(key, 0) <= _MOST_WATTS]
     if len(watts) == len(_ASSUMED_POWER) and watts == sorted(watts):
         minimum, default, maximum = watts
         return PowerRange(minimum=minimum, default=default, maximum=maximum), []

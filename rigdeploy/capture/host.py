@@ -17,8 +17,8 @@ _MEMORY_KEPT = 0.9
 """The part of the memory that kernel and firmware leave: what 'host.memory' takes for all of it."""
 _STEPS = 8
 """Memory is sold in powers of two and multiples of an eighth of them."""
-_COUNT = 1024
-"""The most of anything that a build can declare."""
+_COUNT, _GIBIBYTES = 1024, 65536
+"""The most of anything that a build can declare, and the most memory."""
 
 
 def cpu(observed: seen.Cpu) -> tuple[Cpu | None, list[Note]]:
@@ -41,6 +41,8 @@ def memory(observed: seen.Memory) -> tuple[Memory | None, list[Note]]:
     """The memory: the modules' sum where it is known, else what the kernel has, rounded up to a size that is sold."""
     place = ("memory",)
     notes = []
+    if max(observed.installed_mib or 0, observed.total_mib or 0) > _GIBIBYTES * 1024:
+        return None, [warning(place, "the size of the memory is none that can be declared")]
     if observed.installed_mib and observed.installed_mib % 1024 == 0:
         size = observed.installed_mib // 1024
     elif observed.total_mib:

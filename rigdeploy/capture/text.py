@@ -41,9 +41,6 @@ def _mapping(
         yield from _comments(notes, inner, indent)
         if key in data:
             yield from _value(data[key], notes, inner, indent)
-        for note in notes:
-            if note.place == place and note.kind is Kind.SUGGESTION:
-                raise AssertionError("a suggestion stands in a mapping of its own")
 
 
 def _value(value: Any, notes: tuple[Note, ...], place: Place, indent: int) -> Iterator[str]:

@@ -86,7 +86,7 @@ def command(
     fleet = _fleet(workspace)
     catalogue = fleet.catalogue if fleet is not None else Catalogue.load(workspace.inventory)
     declared = _declared(diff, fleet, catalogue.builds) if diff is not None else None
-    label = node or str(observation)
+    label = node or (observation.name if observation is not None and observation.name != "-" else "a recording")
     seen = _seen(node, observation, fleet, workspace)
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     captured = capture(seen.observation, catalogue, f"Captured from {label}, {when}.", build, seen.load)

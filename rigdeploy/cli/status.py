@@ -31,7 +31,7 @@ def command(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> in
     from rigdeploy.run.status import SCHEMA, fleet_status
 
     fleet = load_fleet(workspace)
-    found = fleet_status(fleet.select(rigs), fleet, workspace)
+    found = fleet_status(fleet.select(rigs), fleet, workspace, lambda text: click.echo(text, err=True))
     if as_json:
         echo_json({"schema": SCHEMA, "rigs": {status.rig: status.as_dict() for status in found}})
     else:
@@ -45,9 +45,14 @@ def _lines(status: RigStatus) -> list[str]:
     if status.roles:
         lines.append("  roles    " + ", ".join(f"{role} {state}" for role, state in status.roles.items()))
     if status.verdict is not None:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.verdict.at))
-        lines.append(f"  verdict  {status.verdict.status}, {at}")
+        lines.append(f"  verdict  {status.verdict.status}, {_at(status.verdict.at)}")
+    if status.loaded_at is not None:
+        lines.append(f"  load     {_at(status.loaded_at)}")
     return lines
+
+
+def _at(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def _power(status: RigStatus) -> str:

@@ -85,6 +85,8 @@ def _check(twin: Twin, slot: str | None, request: Request) -> None:
     stuck = request.slot.get("stuck_gen")
     if stuck is not None and stuck not in _GENERATIONS:
         raise UsageError(f"there is no PCIe generation {stuck}", "generations: 1 to 6")
+    if request.rig.get("nic_speed") is not None and not build.nics:
+        raise UsageError(f"{twin.name} has no network port by its build", "")
     if twin.record()["power"] == "manual" and any(name in request.rig for name in _BMC_FAULTS):
         raise UsageError(f"{twin.name} has no BMC", "")
 

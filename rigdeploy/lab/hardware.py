@@ -322,7 +322,8 @@ def _iommu_groups(files: Tree, unit: str) -> None:
     homes = {str(path).removesuffix("/subsystem") for path in files if path.endswith("/subsystem")}
     groups: dict[str, int] = {}
     for home in sorted(homes):
-        number = groups.setdefault(home.rpartition(".")[0], len(groups))
+        is_port = files[f"{home}/class"] == "0x060400\n"
+        number = groups.setdefault(home if is_port else home.rpartition(".")[0], len(groups))
         address = home.rpartition("/")[2]
         group = f"sys/kernel/iommu_groups/{number}"
         files[f"{group}/type"] = "DMA-FQ\n"

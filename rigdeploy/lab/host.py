@@ -18,13 +18,18 @@ _SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 """EFI's global variable (UEFI 2.10, 3.3)."""
 
 
+def threads(cores: int) -> int:
+    """Two per core from four cores on."""
+    return cores * 2 if cores >= 4 else cores  # noqa: PLR2004 - stated above
+
+
 def cpuinfo(build: Build) -> str:
-    """/proc/cpuinfo of the declared processor (two threads per core from four cores on), no hypervisor in sight."""
+    """/proc/cpuinfo of the declared processor, no hypervisor in sight."""
     model, cores = (build.cpu.model, build.cpu.cores) if build.cpu else ("unknown", 1)
     intel = is_intel(model)
-    threads = cores * 2 if cores >= 4 else cores  # noqa: PLR2004 - stated above
+    together = threads(cores)
     blocks = []
-    for number in range(threads):
+    for number in range(together):
         fields = {
             "processor": number,
             "vendor_id": "GenuineIntel" if intel else "AuthenticAMD",
@@ -34,7 +39,7 @@ def cpuinfo(build: Build) -> str:
             "stepping": 0,
             "cpu MHz": "3100.000",
             "physical id": 0,
-            "siblings": threads,
+            "siblings": together,
             "core id": number % cores,
             "cpu cores": cores,
             "flags": _FLAGS,

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rigdeploy.lab.host import threads
 from rigdeploy.lab.memory import Dimm, dimms, is_ddr5
 from rigdeploy.lab.topology import Port, is_intel, ports
 
@@ -138,7 +139,7 @@ def _processor(handle: int, build: Build, intel: bool) -> bytes:
     body = struct.pack(
         "<BBBBQBBHHHBBHHHBBBBBBHHHHH",
         1, 3, 2, 2, 0, 3, 0x8B, 100, 4000, 3100, 0x41, 1, _NONE, _NONE, _NONE, 0, 0, 0,
-        short, short, min(cores * 2, 0xFF), 0x00FC, 2, cores, cores, cores * 2,
+        short, short, min(threads(cores), 0xFF), 0x00FC, 2, cores, cores, threads(cores),
     )  # fmt: skip
     maker = "Intel(R) Corporation" if intel else "Advanced Micro Devices, Inc."
     return _structure(4, handle, body, "CPU0", maker, model)

@@ -31,6 +31,7 @@ SCHEMA = 1
 
 # Two cards take some 100 KB of nvidia-smi's XML, a package database a few MB: beyond this, something is wrong.
 TEXT_LIMIT = 32 * 1024 * 1024
+PAGE = 4096
 PIECE = 64 * 1024
 FILE_LIMIT = 256 * 1024 * 1024
 VALUE_LIMIT = 1000  # characters of one value
@@ -87,10 +88,13 @@ class Node:
             # A pipe in a file's place must not stop the probe.
             file = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
-                # In pieces: the kernel allocates what is asked for, and refuses much of it for /proc/sys.
-                pieces = [os.read(file, PIECE)]
-                while pieces[-1] and limit > PIECE * len(pieces):
-                    pieces.append(os.read(file, PIECE))
+                # In pieces: the kernel allocates what is asked for, and refuses much of it for /proc/sys. Small ones
+                # first: nearly every file is one of sysfs, of a line.
+                pieces = [os.read(file, PAGE)]
+                size = len(pieces[0])
+                while pieces[-1] and size < limit:
+                    pieces.append(os.read(file, PAGE if len(pieces) == 1 else PIECE))
+                    size += len(pieces[-1])
             finally:
                 os.close(file)
         except OSError as error:
@@ -857,11 +861,12 @@ def read_filesystems(node: Node) -> list[dict[str, Any]]:
             continue
         device, place, kind = fields[:3]
         # What has no free space by nature (snaps, CD images) is no disk that fills up.
-        on_disk = (
-            device.startswith("/dev/") and not device.startswith("/dev/loop") and kind not in ("squashfs", "iso9660")
-        )
+        on_disk = device.startswith("/dev/") and not device.startswith(("/dev/loop", "/dev/fuse"))
+        on_disk = on_disk and kind not in ("squashfs", "iso9660", "erofs")
         if place == "/":
             found = {key: value for key, value in found.items() if value != "/"}  # The last one lies on top.
+        # A part of a disk that stands in for a file of the kernel's (as in a container) is none either.
+        on_disk = on_disk and not place.startswith(("/dev/", "/proc/", "/run/", "/sys/"))
         if place == "/" or (on_disk and len(place) < len(found.get(device, place + "/"))):
             found[device] = place
     places = sorted(found.values())[:MOUNT_LIMIT]
@@ -1289,7 +1294,6 @@ def read_driver(
 
 LOG_KEYS = 500
 PENDING_LIMIT = 100
-WORTH_READING = (b"NVRM: Xid", b"AER", b"PCIe Bus Error", b"[Hardware Error]", b"  [")
 # "NVRM: Xid (PCI:0000:41:00): 79, ..."; before 2016 without "PCI:", with MIG "(PCI:0000:41:00 GPU-I:05)".
 XID = re.compile(
     r"NVRM: Xid \((?:PCI:)?([0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2})(?:\.[0-7])?[^)]{0,40}\): (\d{1,4})\b", re.IGNORECASE
@@ -1325,17 +1329,24 @@ class KernelLog:
         self.owed: dict[str, int] = {}
         self.unnamed: str | None = None
         self.closed = False
+        # What a line must hold to be worth looking at closely.
+        self.readers = (
+            (b"NVRM: Xid", self.xid),
+            (b"PCIe Bus Error", self.details),
+            (b" received", self.received),
+            (b"[Hardware Error]", self.hardware),
+            (b"aer_status", self.status),
+            (b"] ", self.status_bit),
+        )
 
     def add(self, data: bytes) -> None:
         """Take one line; nearly all of them say nothing of interest."""
         if self.closed:
             return
         self.lines += 1
-        if any(words in data for words in WORTH_READING):
-            line = data.decode("utf-8", "replace").strip()
-            for reader in (self.xid, self.details, self.received, self.hardware, self.status):
-                if reader(line):
-                    return
+        for words, reader in self.readers:
+            if words in data and reader(data.decode("utf-8", "replace").strip()):
+                return
 
     def count(self, kind: str, address: str | None, text: str, code: int | None = None) -> None:
         """One event more."""
@@ -1404,12 +1415,16 @@ class KernelLog:
     def status(self, line: str) -> bool:
         """The kernel's lines on an error that the firmware handled; its block comes before, unless too many came."""
         match = STATUS.search(line)
-        if match:
-            if self.owed.get(match[1], 0):
-                self.owed[match[1]] -= 1
-            else:
-                self.unnamed = match[1]
-            return True
+        if match and self.owed.get(match[1], 0):
+            self.owed[match[1]] -= 1
+        elif match:
+            self.unnamed = match[1]
+        return match is not None
+
+    def status_bit(self, line: str) -> bool:
+        """The first name below such a line tells what it was."""
+        if self.unnamed is None:
+            return False
         bit = STATUS_BIT.search(line)
         if bit and bit[1] == self.unnamed:
             self.count("aer-correctable" if bit[2] in CORRECTABLE else "aer-nonfatal", smi_address(bit[1]), line)

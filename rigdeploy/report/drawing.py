@@ -34,6 +34,8 @@ class Layout:
     row: int
     empty: int
     gap: int
+    loose: int
+    """How long the line of a slot is whose feeder is not known: it begins in the open."""
     labels_on_links: bool
 
     @property
@@ -42,8 +44,11 @@ class Layout:
         return self.width - self.padding - self.card_x
 
 
-WIDE = Layout("wide", 920, 20, 124, 184, 84, 424, 10, 446, 88, 44, 12, labels_on_links=True)
-NARROW = Layout("narrow", 344, 10, 36, 60, 24, 116, 8, 130, 104, 40, 10, labels_on_links=False)
+WIDE = Layout("wide", 920, 20, 124, 184, 84, 424, 10, 446, 88, 44, 12, 130, labels_on_links=True)
+NARROW = Layout("narrow", 344, 10, 36, 60, 24, 116, 8, 130, 104, 40, 10, 34, labels_on_links=False)
+
+
+_BADGES = {Status.PASS: 66, Status.WARN: 70, Status.FAIL: 62, Status.UNKNOWN: 94}
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class Place:
     measured: int
     link_status: Status
     status: Status | None
+    badge: int
+    """Width of the verdict's badge."""
     texts: tuple[Text, ...]
     labels: tuple[Text, ...]
     """What stands on the card, and what along its link."""
@@ -113,7 +120,8 @@ def drawing(result: RigResult, layout: Layout) -> Drawing:
     has_chipset = any(slot.attached == "chipset" for slot in result.slots)
     places = tuple(_place(result, slot, box, layout) for slot, box in zip(result.slots, boxes, strict=True))
     bottom = max((box.y + box.height for box in boxes), default=layout.padding + layout.row)
-    cpu = Box(layout.padding, layout.padding, layout.cpu, bottom - layout.padding)
+    fed = [box.y + box.height for box, slot in zip(boxes, result.slots, strict=True) if slot.attached]
+    cpu = Box(layout.padding, layout.padding, layout.cpu, max(fed, default=bottom) - layout.padding)
     chipsets = tuple(_chipsets(result.slots, boxes, layout)) if has_chipset else ()
     texts = (*_cpu_texts(result, cpu, layout), *(_chipset_text(box) for box in chipsets if layout.labels_on_links))
     return Drawing(layout, bottom + layout.padding, cpu, chipsets, places, texts, _says(result))
@@ -147,8 +155,7 @@ def _place(result: RigResult, slot: SlotView, card: Box, layout: Layout) -> Plac
     row = slot.row
     inset = 8 if row else 4
     start = {"cpu": layout.padding + layout.cpu, "chipset": layout.chipset_x + layout.chipset}
-    # What feeds a slot that the catalogue does not know is not known either: its line begins in the open.
-    link_from = start.get(slot.attached or "", layout.slot_x - 40)
+    link_from = start.get(slot.attached or "", layout.slot_x - layout.loose)
     declared = row.declared_link.width if row and row.declared_link else 0
     return Place(
         name=slot.name,
@@ -160,6 +167,7 @@ def _place(result: RigResult, slot: SlotView, card: Box, layout: Layout) -> Plac
         measured=(row.link.width or 0) if row and not row.is_missing else 0,
         link_status=link_verdict(result, slot.name),
         status=row.verdict if row else None,
+        badge=_BADGES[row.verdict] if row else 0,
         texts=tuple(_texts(slot, card, layout)),
         labels=tuple(_labels(row, card, (link_from + layout.slot_x) / 2)) if row and layout.labels_on_links else (),
     )
@@ -175,13 +183,13 @@ def _texts(slot: SlotView, card: Box, layout: Layout) -> Iterator[Text]:
         yield Text(card.x + card.width - indent, card.middle + 4.5, limit, "dim", "end")
     elif layout.labels_on_links:
         left, room = card.x + 112, card.width - 128
-        yield Text(left, card.y + 27, fit(slot.name, room - 112, 15), "name")
+        yield Text(left, card.y + 27, fit(slot.name, room - _BADGES[row.verdict] - 12, 15), "name")
         yield Text(left, card.y + 49, fit(row.model, room, 13.5), "model")
         yield Text(left, card.y + 70, fit(" · ".join(_details(row)), room, 12), "detail")
     else:
         left, room = card.x + 12, card.width - 24
         first, second = _link_words(row)
-        yield Text(left, card.y + 24, fit(slot.name, room - 98, 14), "name")
+        yield Text(left, card.y + 24, fit(slot.name, room - _BADGES[row.verdict] - 8, 14), "name")
         yield Text(left, card.y + 47, fit(row.model, room, 12.5), "model")
         yield Text(left, card.y + 68, fit(first, 70, 12.5), "link")
         yield Text(card.x + card.width - 12, card.y + 68, second, "detail", "end")

@@ -43,7 +43,7 @@ def page(results: Sequence[RigResult], made: datetime | None = None) -> str:
 
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=_printable,
     )  # fmt: skip
     moment = made or datetime.now(UTC)
     return environment.get_template("page.html.j2").render(
@@ -133,4 +133,11 @@ def _evidence(findings: Sequence[Finding]) -> Iterator[tuple[Finding, str]]:
             text = json.dumps(finding.evidence, indent=2, ensure_ascii=False, default=str)[: _EVIDENCE_LIMIT + 1]
             if len(text) > _EVIDENCE_LIMIT:
                 text = text[:_EVIDENCE_LIMIT] + "…"
-            yield finding, "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+            yield finding, text
+
+
+def _printable(value: Any) -> Any:
+    """A text without characters that turn the writing direction or are no HTML; what is markup already stays."""
+    if type(value) is not str or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in value)

@@ -1,7 +1,7 @@
 """Results for people: a table of every card, then only what is wrong.
 
 In colour on a terminal; as plain aligned text into a file, a pipe, or with NO_COLOR set (no-color.org). Where the table
-is wider than the terminal, each card gets two short lines instead. Nothing that a node said is taken for markup.
+is wider than the terminal, each card gets three short lines instead. Nothing that a node said is taken for markup.
 """
 
 from __future__ import annotations
@@ -101,15 +101,15 @@ def _table(rows: Sequence[tuple[str, Row]]) -> Iterator[_Line]:
 
 
 def _short(rows: Sequence[tuple[str, Row]], width: int) -> Iterator[_Line]:
-    """Two lines per card for a narrow terminal: the slot and its link, then what is in it."""
+    """Three lines per card for a narrow terminal: the slot, its link, and what is in it."""
     several = len({rig for rig, _ in rows}) > 1
     for rig, row in rows:
         place = f"{rig} {row.slot}" if several else row.slot
         yield [(f"{row.verdict.value:8}", _COLOURS[row.verdict]), (_cut(place, width - 8), "bold")]
         _, model, declared, measured, memory = _cells(row)
-        link = measured if measured == declared else f"{measured} (declared {declared})"
+        link = measured if measured == declared else f"{row.measured or 'no card'} (declared {declared})"
         speed = [f"{_bandwidth(row)} GB/s"] if row.bandwidth else []
-        for text in (", ".join([link, memory, *speed]), model):
+        for text in (", ".join([link, *speed]), model if row.memory_mib is None else f"{memory}, {model}"):
             yield [(" " * 8 + _cut(text, width - 8), "")]
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from rigdeploy.errors import RigdeployError
 from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
+from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
 from rigdeploy.plan.plan import ROLES
 from rigdeploy.power.base import PowerState
 from rigdeploy.run.ledger import Ledger, Verdict
+from rigdeploy.run.loads import recall
 from rigdeploy.run.probe import observe
 from rigdeploy.run.survey import expected_inputs, read_power
 from rigdeploy.workspace import Workspace
@@ -24,13 +26,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class RigStatus:
-    """One rig now. ``roles``: applied, drifted, outdated (the declaration changed), absent or unknown."""
+    """One rig now. ``roles``: applied, drifted, outdated (the declaration changed), absent or unknown.
+
+    ``loaded_at`` is when its cards were last put under load in this boot (Unix time); None if they were not.
+    """
 
     rig: str
     power: PowerState | RigdeployError
     seen: Observation | RigdeployError
     roles: dict[str, str]
     verdict: Verdict | None
+    loaded_at: float | None = None
 
     @property
     def error(self) -> RigdeployError | None:
@@ -53,11 +59,14 @@ class RigStatus:
             "driver": seen.driver.version if seen else None,
             "roles": self.roles,
             "verdict": verdict,
+            "loaded_at": self.loaded_at,
         }
 
 
-def fleet_status(rigs: Iterable[Rig], fleet: Fleet, workspace: Workspace, *, forks: int = 50) -> list[RigStatus]:
-    """Look at every rig and ask everything that powers one, both at the same time."""
+def fleet_status(
+    rigs: Iterable[Rig], fleet: Fleet, workspace: Workspace, say: Callable[[str], None], *, forks: int = 50
+) -> list[RigStatus]:
+    """Look at every rig and ask everything that powers one, both at the same time; ``say`` hears of damaged files."""
     wanted = list(rigs)
     workspace.prepare()
     powers: dict[str, PowerState | RigdeployError] = {}
@@ -73,9 +82,16 @@ def fleet_status(rigs: Iterable[Rig], fleet: Fleet, workspace: Workspace, *, for
                 seen[rig.name],
                 _roles(seen[rig.name], expected_inputs(rig, fleet)),
                 ledger.last_verdict(rig.name),
+                _loaded_at(seen[rig.name], recall(workspace, rig.name, say)),
             )
             for rig in wanted
         ]
+
+
+def _loaded_at(seen: Observation | RigdeployError, load: Load | None) -> float | None:
+    if load is None or load.boot_id is None or isinstance(seen, RigdeployError) or load.boot_id != seen.host.boot_id:
+        return None
+    return load.taken
 
 
 def _roles(seen: Observation | RigdeployError, expected: dict[str, str]) -> dict[str, str]:

@@ -60,14 +60,20 @@ def xids(case: Case) -> Iterator[Finding]:
     """The driver's error messages (Xid) in the kernel's log since boot: the worst one of each card.
 
     A card that fell off the bus may be gone from it: those of no card that is there stand under ``rig``. A card that
-    was not declared is a finding of its own, and its messages are not judged.
+    was not declared is a finding of its own, and its messages are not judged. A log that was read in part can show that
+    something is wrong, and not that nothing is.
     """
-    log = case.observation.kernel_log
-    if log is None:
-        why = case.observation.why_unread("kernel_log") or "the kernel's log could not be read"
-        yield Finding("gpu.xid", "rig", Status.UNKNOWN, "", "", "unreadable", f"{why}: run the probe as root")
-        return
-    lines = [line for line in log if line.kind == "xid" and line.code is not None]
+    log, why = case.observation.kernel_log, case.observation.why_unread("kernel_log")
+    found = list(_by_card(case, [line for line in log or () if line.kind == "xid" and line.code is not None]))
+    if log is None or why:
+        found = [finding for finding in found if finding.status is not Status.PASS]
+    yield from found
+    if (log is None or why) and not any(finding.subject == "rig" for finding in found):
+        remedy = f"{why or 'the kernel log could not be read'}: run the probe as root"
+        yield Finding("gpu.xid", "rig", Status.UNKNOWN, "", "", "unreadable", remedy)
+
+
+def _by_card(case: Case, lines: list[LogLine]) -> Iterator[Finding]:
     for card, _ in case.occupied():
         own = [line for line in lines if line.address and _device(line.address) == _device(card.address or "")]
         yield _judge_xids(card.slot, own, case.place(card))
@@ -86,12 +92,13 @@ def _judge_link(case: Case, card: Card, slot: Slot) -> Finding:
     count, hours = counts["correctable"], _hours(case)
     allowed = None if hours is None else rates.allowed_errors(slot.correctable_errors_per_hour, slot.link, hours)
     status, cause, remedy = _judge_counts(case, card, counts, allowed)
+    said = [f"{counts[severity]} {severity}" for severity in ("fatal", "nonfatal") if counts[severity]]
     return Finding(
         "link.errors",
         card.slot,
         status,
         "" if allowed is None else f"at most {allowed}",
-        "" if count is None else str(count),
+        ", ".join(said) or ("" if count is None else str(count)),
         cause,
         remedy,
         {

@@ -89,10 +89,10 @@ def _not_measured(case: Case, card: Card) -> _Judgement:
         return Status.UNKNOWN, "unreadable", _why(case, card) or "the active check did not come to this card"
     busy = reason.startswith("in use")
     remedy = f"the card in {case.place(card)} was left alone ({reason}): "
-    if busy:
-        remedy += "stop what uses it and verify --active again, or add --force"
+    if reason.startswith("MIG"):
+        remedy += f"'nvidia-smi -i {card.address} -mig 0' makes it whole again"
     else:
-        remedy += f"rigdeploy verify {case.rig.name} --active --force measures it all the same"
+        remedy += "stop what uses it and verify --active again, or add --force"
     return Status.UNKNOWN, "busy" if busy else "skipped", remedy
 
 

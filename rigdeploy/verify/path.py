@@ -16,11 +16,12 @@ from rigdeploy.verify.findings import Finding, Status
 
 _AMD, _INTEL = "1022", "8086"
 _INTEL_CHIPSET_ROOT = re.compile(r"0000:(00|80):1[a-d]\.[0-7]")
-"""Root ports of Intel's chipsets (PCH): devices 1b to 1d, with the largest chipsets 1a too, of bus 0; of bus 80 with
-Core Ultra 200S. Those of the CPU have lower numbers. Their uplink to the CPU (DMI) shows nowhere."""
+"""Root ports of Intel's chipsets (PCH): devices 1b to 1d of bus 0 (Intel's datasheets of the 100 to 700 series), with
+the largest 1a too, and bus 80 with Core Ultra 200S (both recalled). The CPU's have lower numbers. The chipset's own
+uplink (DMI) shows nowhere."""
 _AMD_CHIPSET_SWITCH = re.compile("43[0-9a-f]{2}|57a[34d]")
-"""Switch ports of AMD's chipsets: 43b0 to 43f5 the 300 to 600 series, 57a3, 57a4 and 57ad the X570, TRX40 and WRX80
-(pci.ids, vendor 1022)."""
+"""Switch ports of AMD's chipsets: 43b0 to 43e9 the 300 to 500 series, 57a3, 57a4 and 57ad the X570, TRX40 and WRX80
+(pci.ids, vendor 1022); 43f4 and 43f5 the 600 series (recalled)."""
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ def _right_or_wrong(case: Case, card: Card) -> Finding:
         "address": card.address,
         "pci_id": device.pci_id if device else None,
         "matched_by": card.matched_by,
+        "node_slot": card.node_slot,
     }
     declared, observed = _declared(card), _name(case, card)
     if card.is_declared_model is None:

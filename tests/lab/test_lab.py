@@ -64,8 +64,11 @@ def healed(booted):
 
 @pytest.fixture(scope="module")
 def slot(booted) -> str:
-    """The slot that GPU sits in, as the node names it."""
-    return booted.node("rig01", "grep -l '^0000:41:00' /sys/bus/pci/slots/*/address").split("/")[5]
+    """The slot that GPU sits in, as the firmware's tables name it."""
+    booted.node("rig01", "dpkg -s dmidecode >/dev/null 2>&1 || (apt-get -q update && apt-get -qy install dmidecode)")
+    tables = booted.node("rig01", "dmidecode -t 9")
+    structure = next(text for text in tables.split("\n\n") if "Bus Address: 0000:41:00.0" in text)
+    return structure.partition("Designation: ")[2].partition("\n")[0]
 
 
 def test_twins_file_is_the_contract(lab_fleet):
@@ -136,7 +139,32 @@ def test_node_looks_like_the_declared_rig(booted, slot):
     assert path == "/sys/devices/pci0000:40/0000:40:01.1/0000:41:00.0"
     assert read(booted, f"{GPU}/vendor") == "0x10de"
     assert read(booted, f"{GPU}/current_link_speed") == "16.0 GT/s PCIe"
-    assert booted.node("rig01", "ls /sys/class/net") == "host0\nlo\n", "the real devices are still there"
+    shown = booted.node("rig01", "ls /sys/class/net").split()
+    assert shown == ["enp48s0f0", "enp48s0f1", "host0", "lo"], "the real devices are still there"
+    assert read(booted, "/sys/class/net/enp48s0f0/speed") == "10000"
+    assert 31 << 20 < int(read(booted, "/proc/meminfo").split()[1]) < 32 << 20
+    assert read(booted, "/sys/block/nvme0n1/device/address") == "0000:20:00.0"
+    assert read(booted, "/sys/class/dmi/id/board_name") == "ROMED8-2T"
+
+
+def test_firmware_tables_are_what_dmidecode_expects(booted, slot):
+    tables = booted.node("rig01", "dmidecode 2>&1")
+    for text in (
+        "SMBIOS 3.3.0 present", "Version: AMD EPYC 7252", "Core Count: 8", "Error Correction Type: Multi-bit ECC",
+        "Number Of Devices: 8", "Bank Locator: P0 CHANNEL H", "Type Detail: Synchronous Registered (Buffered)",
+        "Type: x16 PCI Express 4 x16",
+    ):  # fmt: skip
+        assert text in tables
+    assert tables.count("Size: 4 GB") == 8
+    assert not [line for line in tables.splitlines() if "TRUNCATED" in line or "BAD" in line or "OUT OF SPEC" in line]
+
+
+def test_the_clock_of_a_boot_starts_with_it(booted):
+    assert float(read(booted, "/proc/uptime").split()[0]) < float(Path("/proc/uptime").read_text().split()[0])
+    first = booted.booted("rig01")
+    booted.ssh("rig01", "systemctl reboot")
+    booted.booted("rig01", other_than=first)
+    assert float(read(booted, "/proc/uptime").split()[0]) < 60
     assert "simulated" in read(booted, "/etc/rigdeploy-twin")
 
 
@@ -226,6 +254,9 @@ def test_driver_comes_from_the_mirror_with_the_vendors_names(healed, slot):
     assert "Open Kernel Module" in read(healed, "/proc/driver/nvidia/version")
     assert healed.node("rig01", "nvidia-smi -L").count("RTX 3090") == 4
     assert healed.node("rig01", "lspci -n -d 10de:").count("10de:2204") == 4
+    assert "Access Control Services" in healed.node("rig01", "lspci -vv -s 40:01.1")
+    assert "LnkSta:\tSpeed 2.5GT/s (downgraded), Width x16" in healed.node("rig01", "lspci -vv -s 41:00.0")
+    assert "libcuda.so.1" in healed.node("rig01", "ldconfig -p")
     assert healed.run_lab("fault", "rig01", slot, "--memory", "12288").returncode == 0
     memory = healed.node("rig01", "nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits").split()
     assert sorted(memory) == ["12288", "24576", "24576", "24576"]
@@ -238,7 +269,7 @@ def test_driver_comes_from_the_mirror_with_the_vendors_names(healed, slot):
 
 def test_foolish_faults_are_refused(booted):
     for words, said in (
-        (["rig01", "PCIE9", "--idle"], "PCIE1"),
+        (["rig01", "PCIE9", "--busy"], "PCIE1"),
         (["rig01", "--width", "8"], "slot"),
         (["rig01", "PCIE1", "--width", "7"], "x7"),
         (["rig01", "PCIE1", "--ecc"], "no ECC"),

@@ -54,25 +54,41 @@ PLAY = """
     - block:
         - ansible.builtin.include_role: {name: verify}
       rescue:
-        - ansible.builtin.copy: {dest: RESULT, mode: "0600", content: "{{ [ansible_failed_result, node] | to_json }}"}
-          vars: {node: "{{ __verify_node }}"}
+        - ansible.builtin.copy:
+            dest: RESULT
+            mode: "0600"
+            content: "{{ [ansible_failed_result, __verify_node, __verify_load] | to_json }}"
 """
 
 
-def test_plain_ansible_probes_and_judges(tmp_path):
+@pytest.fixture
+def play(tmp_path):
+    """Run the role with plain ansible-playbook on this machine; what failed it, and what the tasks before it gave."""
+
+    def run(*arguments):
+        return _play(tmp_path, *arguments)
+
+    return run
+
+
+def _play(tmp_path, *arguments):
     inventory = tmp_path / "inventory"
     (inventory / "host_vars").mkdir(parents=True)
-    rig = {"address": "127.0.0.1", "build": "pro-4x3090", "power": {"driver": "manual"}}
+    rig = {"address": "127.0.0.1", "build": "pro-4x3090", "power": {"driver": "manual"}, "verify": {"seconds": 7}}
     (inventory / "fleet.yml").write_text(yaml.safe_dump({"plugin": "rigdeploy", "rigs": {"rig01": rig}}))
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     (inventory / "host_vars/rig01.yml").write_text(yaml.safe_dump(here))
     (tmp_path / "play.yml").write_text(PLAY.replace("RESULT", str(tmp_path / "result.json")))
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE", "RIGDEPLOY"))}
     environment["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "play.yml"]
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "play.yml", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    judged, observed = json.loads((tmp_path / "result.json").read_text())
+    return json.loads((tmp_path / "result.json").read_text())
+
+
+def test_plain_ansible_probes_and_judges(play):
+    judged, observed, load = play()
     assert observed["observation"]["host"]["boot_id"]
     assert "source" not in observed.get("invocation", {})
     # No machine that runs the tests has four cards in the slots of that board.
@@ -80,3 +96,14 @@ def test_plain_ansible_probes_and_judges(tmp_path):
     assert "PCIE1" in bad
     assert judged["msg"].startswith("FAIL: ")
     assert "PCIE1" in judged["msg"]
+    assert load["skipped"]
+    assert "load" not in {finding["check"] for finding in judged["findings"]}
+
+
+def test_plain_ansible_puts_the_cards_under_load_when_asked_to(play):
+    judged, observed, load = play("-e", "verify_active=true", "-e", "verify_memory_share=0.05")
+    assert load["load"]["boot_id"] == observed["observation"]["host"]["boot_id"]
+    assert "source" not in load.get("invocation", {})
+    if not load["load"]["cards"]:
+        found = {finding["check"]: finding["cause"] for finding in judged["findings"]}
+        assert found["load"] == "no-library"

@@ -9,6 +9,7 @@ from ansible.plugins.action import ActionBase
 
 from rigdeploy.errors import EXIT_FAIL, RigdeployError
 from rigdeploy.fleet.host import host_rig
+from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
 from rigdeploy.verify.findings import Finding, Status, exit_code, worst
 from rigdeploy.verify.rules import judge
@@ -27,7 +28,8 @@ def describe(finding: Finding) -> str:
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
     """``rig_verify``: fails the host on a FAIL, and shows what is a WARN or UNKNOWN.
 
-    ``observation`` is what ``rig_probe`` returned; ``strict`` makes an UNKNOWN fail too.
+    ``observation`` is what ``rig_probe`` returned, ``load`` what ``rig_active`` returned on the same boot; ``strict``
+    makes an UNKNOWN fail too.
     """
 
     _requires_connection = False
@@ -36,12 +38,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Judge, and return the findings as data beside the text for people."""
         _, arguments = self.validate_argument_spec(
-            {"observation": {"type": "dict", "required": True}, "strict": {"type": "bool", "default": False}}
+            {
+                "observation": {"type": "dict", "required": True},
+                "load": {"type": "dict"},
+                "strict": {"type": "bool", "default": False},
+            }
         )
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
             fleet, rig = host_rig(task_vars or {})
-            findings = judge(rig, fleet.catalogue, Observation.parse(arguments["observation"]))
+            load = None if arguments["load"] is None else Load.parse(arguments["load"])
+            findings = judge(rig, fleet.catalogue, Observation.parse(arguments["observation"]), load)
         except RigdeployError as error:
             raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
         return result | summarise(findings, strict=arguments["strict"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -203,7 +204,7 @@ def test_the_check_itself_over_ssh(rig, workspace, simulated):
 
 
 @over_ssh
-def test_the_check_itself_ends_when_it_is_called_off(rig, workspace, simulated):
+def test_the_check_itself_ends_when_it_is_called_off(rig, workspace, simulated, tmp_path):
     simulated("address=0000:41:00.0 memory_mib=512 gen=1 width=1 efficiency=0.3")
     stop = threading.Event()
 
@@ -211,7 +212,8 @@ def test_the_check_itself_ends_when_it_is_called_off(rig, workspace, simulated):
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):  # it ended meanwhile
-                found += [path] if b"\0-I\0-\0--memory-share\0" in path.read_bytes() else []
+                ours = str(tmp_path).encode() in path.with_name("environ").read_bytes()
+                found += [path] if ours and b"\0--memory-share\0" in path.read_bytes() else []
         return found
 
     def stop_soon():
@@ -264,3 +266,17 @@ def test_a_check_that_measured_nothing_does_not_replace_one_that_did(workspace, 
     keep(workspace, "rig01", measured())
     keep(workspace, "rig01", later)
     assert recall(workspace, "rig01", print).taken == (2.0 if is_kept else 1.0)
+
+
+def test_a_check_that_cannot_be_kept_leaves_the_one_before(workspace, monkeypatch):
+    keep(workspace, "rig01", measured())
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("rigdeploy.files.os.fchmod", lambda *_: throw(full))
+    with pytest.raises(OSError, match="No space left"):
+        keep(workspace, "rig01", measured(taken=2.0))
+    assert [path.name for path in workspace.loads.iterdir()] == ["rig01.json"]
+    assert recall(workspace, "rig01", print).taken == 1.0
+
+
+def throw(error):
+    raise error

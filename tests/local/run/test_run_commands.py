@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from rigdeploy.cli.main import run
+from rigdeploy.node.observation import Observation
+from rigdeploy.report.schema import findings_schema
 from rigdeploy.run.lock import RigLock
 from rigdeploy.workspace import Workspace
 
@@ -90,6 +92,23 @@ def test_status_of_a_silent_rig(rigdeploy):
     assert status["roles"] == {"base": "unknown"}
     code, out, _ = rigdeploy("status")
     assert out.startswith("rig01: power unknown, no answer (")
+
+
+@pytest.mark.parametrize(("boot", "shown"), [("b1", True), ("b2", False)])
+def test_status_says_when_the_cards_were_last_under_load_in_this_boot(rigdeploy, fleet, monkeypatch, boot, shown):
+    seen = Observation.parse({"schema": 1, "host": {"boot_id": boot}})
+    monkeypatch.setattr("rigdeploy.run.status.observe", lambda rigs, *_, **__: {rig.name: seen for rig in rigs})
+    fleet.loads.mkdir(parents=True)
+    (fleet.loads / "rig01.json").write_text(json.dumps({"schema": 1, "boot_id": "b1", "taken": 1_800_000_000.5}))
+    code, out, _ = rigdeploy("status", "--json")
+    assert (code, json.loads(out)["rigs"]["rig01"]["loaded_at"]) == (0, 1_800_000_000.5 if shown else None)
+    assert ("  load     2027-" in rigdeploy("status")[1]) is shown
+
+
+def test_the_schema_of_the_findings_is_printed(rigdeploy):
+    code, out, _ = rigdeploy("schema", "findings")
+    assert code == 0
+    assert json.loads(out) == findings_schema()
 
 
 @pytest.mark.parametrize(

@@ -229,11 +229,16 @@ def test_ansible_dies_with_a_killed_parent_that_ignored_sigint(local_inventory, 
         stdout=subprocess.PIPE,
     )
     assert parent.stdout.readline().strip() == b"Sleep"
-    time.sleep(1)
-    assert processes_with("sleep 3673")
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    try:
+        deadline = time.monotonic() + 30
+        while not processes_with("sleep 3673"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)  # past the start of the command, which Ansible cannot be interrupted in
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
     wait_until_gone("sleep 3673")
     wait_until_gone(str(playbook))
 

@@ -491,3 +491,11 @@ def test_a_kept_load_that_is_damaged_is_made_anew(world, up, workspace):
     assert len(fleet.loads) == 2
     assert any("is ignored: what the node answered cannot be read" in line for line in lines)
     assert loaded_of(report) == ["rig01-boot-1"]
+
+
+def test_a_load_that_cannot_be_kept_costs_no_verdict(world, up, workspace):
+    workspace.loads.write_text("in the way")
+    report, lines = up(world(rig01=Machine(answers=True)))
+    assert report.exit_code == 0
+    assert loaded_of(report) == ["rig01-boot-1"]
+    assert any("could not be kept" in line for line in lines)

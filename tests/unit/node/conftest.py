@@ -46,8 +46,8 @@ class Tree:
         entry.parent.mkdir(parents=True, exist_ok=True)
         entry.symlink_to(f"../../../devices/pci0000:00/{chain}")
 
-    def observe(self, nvidia_smi: str | None = None) -> dict[str, Any]:
-        return probe.observe(probe.Node(str(self.root), nvidia_smi))
+    def observe(self, nvidia_smi: str | None = None, kernel_log: str | None = None) -> dict[str, Any]:
+        return probe.observe(probe.Node(str(self.root), nvidia_smi, kernel_log))
 
     def observe_with(self, output: str | bytes, status: int = 0) -> dict[str, Any]:
         """With an nvidia-smi that prints this."""

@@ -12,21 +12,8 @@ from rigdeploy.node import probe
 
 LINKS = ("width", "width_max", "gen", "gen_max", "gen_device_max", "gen_host_max")
 POWERS = ("draw", "limit", "enforced", "default", "minimum", "maximum")
-NULL: dict[str, Any] = dict.fromkeys(
-    (
-        "pci_id",
-        "vbios",
-        "processes",
-        "ecc",
-        "mig",
-        "persistence",
-        "idle",
-        "bar1_mib",
-        "replays",
-        "clock_reasons",
-        "recovery_action",
-    )
-)
+NULLABLE = ("pci_id", "vbios", "processes", "ecc", "mig", "persistence", "idle", "bar1_mib", "replays")
+NULL: dict[str, Any] = dict.fromkeys((*NULLABLE, "clock_reasons", "recovery_action"))
 
 
 def card(address: str, *, link: tuple, power: tuple | None = None, **values: Any) -> dict[str, Any]:

@@ -131,3 +131,83 @@ def test_no_pci_at_all_is_noted(tree, why):
     document = tree.observe()
     assert document["pci"] == []
     assert "No such file" in why(document, "pci")[0]
+
+
+def test_where_a_function_sits(tree):
+    tree.pci("0000:01:00.0", numa_node="1", **CARD)
+    tree.pci("0000:02:00.0", numa_node="-1", **CARD)
+    home = tree.root / "sys/devices/pci0000:00/0000:01:00.0"
+    (home / "driver").symlink_to("../../../../bus/pci/drivers/nvidia")
+    (home / "iommu_group").symlink_to("../../../../kernel/iommu_groups/27")
+    first, second = tree.observe()["pci"]
+    assert (first["driver"], first["numa_node"], first["iommu_group"]) == ("nvidia", 1, 27)
+    assert (second["driver"], second["numa_node"], second["iommu_group"]) == (None, None, None)
+
+
+RESOURCE = """0x00000000f5000000 0x00000000f5ffffff 0x0000000000040200
+0x0000383000000000 0x00003837ffffffff 0x000000000014220c
+0x0000000000000000 0x0000000000000000 0x0000000000000000
+0x0000383800000000 0x0000383801ffffff 0x000000000014220c
+0x0000000000000000 0x0000000000000000 0x0000000000000000
+0x0000000000003000 0x000000000030307f 0x0000000000040101
+0x00000000f6000000 0x00000000f607ffff 0x0000000000046200"""
+
+
+def test_the_sizes_of_memory_bars(tree):
+    tree.pci("0000:01:00.0", **CARD, resource=RESOURCE)
+    assert tree.observe()["pci"][0]["bars_mib"] == [16, 32768, 32], "no port, no ROM"
+
+
+@pytest.mark.parametrize("text", ["", "0x0 0xfffff", "x\n" * 9, "0xfffff 0x0 0x200", "0x0 0xffffe 0x200"])
+def test_what_is_no_memory_bar(text):
+    assert probe.bars_mib(text) == []
+
+
+def config(*capabilities, size=4096, control=0x0000, at=0x150):
+    """A configuration space with a chain of extended capabilities; ACS's control register holds this."""
+    space = bytearray(size)
+    space[:4] = bytes.fromhex("de100422")
+    places = [0x100, at, 0x200][: len(capabilities)]
+    for place, following, capability in zip(places, [*places[1:], 0][: len(places)], capabilities, strict=True):
+        space[place : place + 4] = (capability | 1 << 16 | following << 20).to_bytes(4, "little")
+        if capability == probe.ACS:
+            space[place + 6 : place + 8] = control.to_bytes(2, "little")
+    return bytes(space)
+
+
+LOOP = bytearray(config(1, 2))
+LOOP[0x150:0x154] = (2 | 1 << 16 | 0x100 << 20).to_bytes(4, "little")
+SERVICES = [
+    (config(1, probe.ACS, control=0x1D), ["SrcValid", "ReqRedir", "CmpltRedir", "UpstreamFwd"]),
+    (config(probe.ACS, control=0x7F), list(probe.ACS_BITS)),
+    (config(1, probe.ACS), []),  # there, and all off
+    (config(1, 2), []),  # none to switch on
+    (config(), []),
+    (bytes(LOOP), []),
+    (config(1, probe.ACS, at=0xFFC, control=0), []),  # runs out of the space
+    (config(1)[:64], None),  # who is not root reads no more
+    (config(1)[:256], None),
+    (b"", None),
+    (b"\xff" * 4096, None),  # fell off the bus
+]
+
+
+@pytest.mark.parametrize(("space", "services"), SERVICES)
+def test_access_control_services(tree, why, space, services):
+    tree.pci("0000:00:01.1", **PORT)
+    tree.pci("0000:00:01.1/0000:01:00.0", **CARD)
+    tree.file("sys/devices/pci0000:00/0000:00:01.1/config", space)
+    document = tree.observe()
+    assert document["pci"][0]["acs"] == services
+    assert bool(why(document, "pci[0000:00:01.1].acs")) == (services is None)
+
+
+@pytest.mark.parametrize(("code", "read"), [("0x010802", True), ("0x020000", True), ("0x0c0330", False)])
+def test_details_are_read_where_they_are_judged(tree, code, read):
+    """Reading all that two hundred functions of a server have would cost more than everything else."""
+    counters = {"aer_dev_fatal": "TOTAL_ERR_FATAL 1"}
+    tree.pci("0000:00:01.1", **PORT, **counters)
+    tree.pci("0000:00:01.1/0000:01:00.0", vendor="0x144d", device="0xa808", **{"class": code}, **counters, **LINK)
+    document = tree.observe()
+    assert [bool(device["aer"]) for device in document["pci"]] == [read, read]
+    assert not [line for line in document["unread"] if line["what"].startswith("pci")]

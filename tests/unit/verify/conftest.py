@@ -63,6 +63,7 @@ def sound(rig: Rig, catalogue: Catalogue, *, driver: bool = True) -> dict[str, A
         port = {"address": f"0000:{index}0:01.1", "vendor": "1022", "device": "1483", "class": "060400"}
         card = {"address": f"0000:{index}1:00.0", "vendor": vendor, "device": device, "class": "030000"}
         audio = {"address": f"0000:{index}1:00.1", "vendor": "10de", "device": "1aef", "class": "040300"}
+        port["aer"], card["aer"] = no_errors(), no_errors()
         document["pci"] += [
             port | {"parent": None, "slot": name, "link": dict(link)},
             card
@@ -73,12 +74,17 @@ def sound(rig: Rig, catalogue: Catalogue, *, driver: bool = True) -> dict[str, A
         totals = gpu.memory_mib
         reading = {"address": card["address"], "name": gpu.name, "pci_id": gpu.pci_ids[0], "pstate": 8, "idle": True}
         reading |= {"memory_mib": (totals.ecc_off or totals.ecc_on)[0], "ecc": None if totals.ecc_off else True}
-        reading["link"] = {"width": slot.link.width, "gen": slot.link.gen}
+        reading |= {"link": {"width": slot.link.width, "gen": slot.link.gen}, "replays": 0}
         reading |= {"persistence": True, "processes": 0, "clock_reasons": ["gpu_idle"], "recovery_action": "None"}
         limit = slot.power_limit_watts or gpu.power.default
         reading |= {"bar1_mib": 131072, "power": {"draw": 20.5, "limit": limit, "enforced": limit}}
         document["gpus"] += [reading] if driver else []
     return document
+
+
+def no_errors() -> dict[str, dict[str, int]]:
+    """One end of a link that has counted nothing."""
+    return {severity: {"total": 0} for severity in ("correctable", "nonfatal", "fatal")}
 
 
 def sound_host(build: Build) -> dict[str, Any]:

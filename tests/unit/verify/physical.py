@@ -318,6 +318,13 @@ def narrow_uplink(made: Machine, dice: random.Random) -> None:
         socket.uplinks = [(dice.choice(LANES), dice.choice((2, 3, 4, 5)), dice.choice((3, 4, 5))), (16, 5, 5)]
 
 
+def behind_chipset(made: Machine, dice: random.Random) -> None:
+    """The slot is fed by the chipset, whatever is known about the board."""
+    if socket := filled(made, dice):
+        index = made.sockets.index(socket)
+        socket.chipset, socket.port = True, f"0000:00:{0x1C + index // 8:02x}.{index % 8}"
+
+
 def slow_copies(made: Machine, dice: random.Random) -> None:
     if (socket := filled(made, dice)) and socket.card:
         socket.card.efficiency = dice.choice((0.3, 0.5, 0.69, 0.71, 0.9))
@@ -336,8 +343,8 @@ def errors_under_load(made: Machine, dice: random.Random) -> None:
 
 FAULTS = [
     bad_riser, slow_riser, bifurcated, slow_port, narrow_card, missing, other_model, extra, swapped, lost_memory,
-    rebuilt, ecc_switched_on, some_errors, grave_errors, some_replays, xid, narrow_uplink, slow_copies, bad_memory,
-    errors_under_load,
+    rebuilt, ecc_switched_on, some_errors, grave_errors, some_replays, xid, narrow_uplink, behind_chipset, slow_copies,
+    bad_memory, errors_under_load,
 ]  # fmt: skip
 
 

@@ -116,6 +116,7 @@ def test_grave_errors(bench, changes, status, cause):
     for severity, end, number in changes:
         count(getattr(node, end)("PCIE3"), severity, number)
     assert node.wrong() == [("link.errors", "PCIE3", status, cause)]
+    assert f"{changes[0][2]} {changes[0][0]}" in node.finding("link.errors", "PCIE3").observed
 
 
 def log(kind, address, number):
@@ -197,8 +198,11 @@ def test_replays(bench, row, slot):
     assert wrong_links(node) == ([("link.replays", slot, status, cause)] if cause else [])
 
 
-def test_without_a_driver_nobody_counts_replays(bench):
+def test_without_a_driver_that_answers_nobody_counts_replays(bench):
     assert not [f for f in bench(driver=False).findings() if f.check == "link.replays"]
+    node = bench()
+    node.document["driver"]["answers"] = False
+    assert not [f for f in node.findings() if f.check == "link.replays"]
 
 
 # --- gpu.xid -----------------------------------------------------------------------------------------------------
@@ -252,6 +256,22 @@ def test_a_log_that_could_not_be_read_is_one_unknown(bench):
     assert node.wrong() == [("gpu.xid", "rig", "UNKNOWN", "unreadable")]
     assert "no permission" in node.finding("gpu.xid", "rig").remedy
     assert len([f for f in node.findings() if f.check == "gpu.xid"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], [("rig", "UNKNOWN")]),
+        ([xid(31)], [("rig", "UNKNOWN")]),
+        ([xid(79)], [("PCIE3", "FAIL"), ("rig", "UNKNOWN")]),
+        ([xid(79, "0000:99:00.0")], [("rig", "FAIL")]),
+    ],
+)
+def test_a_log_that_was_read_in_part_clears_nobody(bench, lines, expected):
+    node = bench()
+    node.document["kernel_log"] = lines
+    node.document["unread"].append({"what": "kernel_log", "why": "only its first 9 lines were read"})
+    assert [(f.subject, f.status) for f in node.findings() if f.check == "gpu.xid"] == expected
 
 
 def test_other_lines_of_the_log_are_no_xids(bench):

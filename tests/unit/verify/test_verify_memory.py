@@ -90,6 +90,13 @@ def test_cards_that_are_right_add_up(bench, catalogue, gpu, size, ecc):
     assert (finding.status, finding.observed) == ("PASS", f"{4 * size} MiB")
 
 
+def test_too_much_is_not_too_little_because_ecc_takes_some(bench, catalogue):
+    slots = {name: slot.model_copy(update={"gpu": "t4"}) for name, slot in catalogue.builds["pro-4x3090"].slots.items()}
+    node = bench(slots=slots, vram_gib=62)
+    assert node.finding("memory.total", "rig").observed == "61440 MiB"
+    assert node.wrong() == [("memory.total", "rig", "FAIL", "memory-extra")]
+
+
 def test_one_card_with_ecc_excuses_no_other(bench):
     node = bench("wrx90e-4x4090")
     node.reading("PCIEX16_1").update(memory_mib=23028, ecc=True)

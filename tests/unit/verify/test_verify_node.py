@@ -7,6 +7,7 @@ import pytest
 from rigdeploy.verify.rules import judge
 
 STACK = {"driver": "580"}
+CLOSED = {"flavour": "proprietary", "installed_flavour": "proprietary"}
 
 
 @pytest.fixture
@@ -36,16 +37,20 @@ def test_no_driver_yet(declared):
 
 # change of the observation's driver, stack -> check, status, cause
 DRIVERS = [
-    ({"version": "570.124.04"}, STACK, "driver.version", "FAIL", "other-version"),
+    ({"version": "570.124.04", "installed": "570.124.04"}, STACK, "driver.version", "FAIL", "other-version"),
     ({"version": None}, STACK, "driver.version", "UNKNOWN", "unreadable"),
-    ({"version": "5800.1"}, STACK, "driver.version", "FAIL", "other-version"),
+    ({"version": "5800.1", "installed": None}, STACK, "driver.version", "FAIL", "other-version"),
     ({"nouveau": True}, STACK, "driver.nouveau", "FAIL", "nouveau"),
     ({"nouveau": None}, STACK, "driver.nouveau", "UNKNOWN", "unreadable"),
     ({"loaded": None}, STACK, "driver.loaded", "UNKNOWN", "unreadable"),
     ({"answers": False}, STACK, "driver.answers", "FAIL", "no-answer"),
     ({"answers": None}, STACK, "driver.answers", "UNKNOWN", "unreadable"),
-    ({"flavour": "proprietary"}, STACK | {"modules": "open"}, "driver.modules", "FAIL", "other-modules"),
-    ({"flavour": None}, STACK | {"modules": "open"}, "driver.modules", "UNKNOWN", "unreadable"),
+    (CLOSED, STACK, "driver.modules", "FAIL", "other-modules"),
+    (CLOSED, STACK | {"modules": "open"}, "driver.modules", "FAIL", "other-modules"),
+    ({}, STACK | {"modules": "proprietary"}, "driver.modules", "FAIL", "other-modules"),
+    ({"flavour": None}, STACK, "driver.modules", "UNKNOWN", "unreadable"),
+    ({"installed": "580.105.08"}, STACK, "driver.installed", "WARN", "reboot-pending"),
+    ({"installed_flavour": "proprietary"}, STACK, "driver.installed", "WARN", "reboot-pending"),
 ]
 
 
@@ -60,10 +65,67 @@ def test_a_driver_that_is_not_as_declared(declared, change, stack, check, status
         assert (finding.observed, finding.remedy.partition(":")[0]) == ("", "the node does not say")
 
 
-def test_declared_modules_pass(declared):
-    node = declared(STACK | {"modules": "open"})
-    node.document["driver"]["flavour"] = "open"
+# declared modules, GPU, the driver's flavour
+FLAVOURS = [
+    ("auto", "rtx-3090", "open"),
+    ("open", "rtx-3090", "open"),
+    ("proprietary", "rtx-3090", "proprietary"),
+    ("auto", "p40", "proprietary"),
+    ("auto", "v100-pcie-16gb", "proprietary"),
+    ("auto", "rtx-5090", "open"),
+]
+
+
+@pytest.mark.parametrize(("modules", "gpu", "flavour"), FLAVOURS)
+def test_the_modules_that_the_cards_need_pass(declared, rig, catalogue, modules, gpu, flavour):
+    slots = catalogue.builds["pro-4x3090"].slots
+    node = declared()
+    node.rig = rig(
+        stack=STACK | {"modules": modules},
+        slots={name: slot.model_copy(update={"gpu": gpu}) for name, slot in slots.items()},
+    )
+    node.document["driver"] |= {"flavour": flavour, "installed_flavour": flavour}
     assert node.finding("driver.modules", "driver").status == "PASS"
+    other = {"open": "proprietary", "proprietary": "open"}[flavour]
+    node.document["driver"] |= {"flavour": other, "installed_flavour": other}
+    assert node.finding("driver.modules", "driver").cause == "other-modules"
+
+
+# installed version and flavour -> whether a finding says that the next boot loads the same
+@pytest.mark.parametrize(
+    ("installed", "flavour", "said"),
+    [("580.95.05", "open", True), ("580.95.05", None, True), (None, None, False), (None, "open", False)],
+)
+def test_what_the_next_boot_loads(declared, installed, flavour, said):
+    node = declared()
+    node.document["driver"] |= {"installed": installed, "installed_flavour": flavour}
+    assert not node.wrong()
+    assert ("driver.installed" in {f.check for f in node.findings()}) is said
+
+
+@pytest.mark.parametrize(("secure", "cause"), [(True, "secure-boot"), (False, "not-loaded"), (None, "not-loaded")])
+def test_secure_boot_keeps_a_module_out(declared, secure, cause):
+    node = declared(driver=False)
+    node.document["host"]["secure_boot"] = secure
+    finding = node.finding("driver.loaded", "driver")
+    assert finding.cause == cause
+    assert ("Secure Boot" in finding.remedy) is (secure is True)
+
+
+def test_secure_boot_is_no_fault_of_a_module_that_is_loaded(declared):
+    node = declared()
+    node.document["host"]["secure_boot"] = True
+    assert not node.wrong()
+
+
+@pytest.mark.parametrize("loaded", [False, None])
+def test_nouveau_is_where_it_holds_a_card(declared, loaded):
+    node = declared()
+    node.document["driver"]["nouveau"] = loaded
+    node.card("PCIE3")["driver"] = node.card("PCIE7")["driver"] = "nouveau"
+    node.card("PCIE1")["driver"] = "nvidia"
+    finding = node.finding("driver.nouveau", "driver")
+    assert (finding.status, finding.observed) == ("FAIL", "holds PCIE3, PCIE7")
 
 
 def test_two_versions_ask_for_a_reboot(declared):
@@ -75,7 +137,8 @@ def test_two_versions_ask_for_a_reboot(declared):
 
 
 def test_an_undeclared_driver_is_not_judged(bench):
-    assert not [finding for finding in bench().findings() if finding.subject == "driver"]
+    said = [finding.check for finding in bench().findings() if finding.subject == "driver"]
+    assert said == ["driver.persistence"]
 
 
 def drift(kind, found, name="x"):
@@ -136,5 +199,5 @@ def test_a_verdict_is_the_same_twice(bench):
 
 def test_what_is_unknown_does_not_hide_what_fails(declared):
     node = declared()
-    node.document["driver"] |= {"nouveau": None, "version": "570.1"}
+    node.document["driver"] |= {"nouveau": None, "version": "570.1", "installed": "570.1"}
     assert [line[0] for line in node.wrong()] == ["driver.nouveau", "driver.version"]

@@ -16,20 +16,30 @@ from rigdeploy.verify.rules import judge
 
 SMI = Path(simulated.__file__).with_name("nvidia_smi.py")
 VERSION = "580.95.05"
+BANNER = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {VERSION}  Release Build\n"
+UPTIME = 1800.0
+NOT_RECORDED = ("host.space", "rig", "UNKNOWN", "unreadable")
+"""Of files alone nobody can say how much space is left beside them."""
 
 
 @pytest.fixture
 def twin(tmp_path, catalogue, rig, monkeypatch):
-    """The verdict on a twin with these faults, as all that is not PASS."""
+    """The verdict on a twin with these faults, as all that is not PASS; ``now`` is the seconds since its boot."""
 
-    def make(build, faults, stack=None):
+    def make(build, faults, stack=None, *, now=0.0, resting=False):
         declared = rig(build, stack=stack)
-        board = catalogue.boards[declared.build.board]
-        files = hardware.tree(declared.build, board, catalogue.gpus, faults)
+        parts = declared.build, catalogue.boards[declared.build.board], catalogue.gpus, faults
+        files = hardware.tree(*parts, now, resting=resting)
+        files["proc/uptime"] = f"{UPTIME} 0.0\n"
+        files["proc/self/mounts"] = "/dev/sda1 / ext4 rw 0 0\n"
+        files["kernel.log"] = "\n".join(["Linux version 6.12.48", *hardware.kernel_log(*parts, now), ""])
         if stack:
-            records = hardware.gpu_records(declared.build, board, catalogue.gpus, faults)
+            records = hardware.gpu_records(*parts)
             files["run/rigdeploy-twin/gpus.json"] = json.dumps(records)
+            files |= {f"run/rigdeploy-twin/replays/{card['address']}": str(card["replays"]) for card in records}
+            files["run/rigdeploy-twin/state.json"] = json.dumps({"persistence": True})
             files["sys/module/nvidia/version"] = VERSION + "\n"
+            files["proc/driver/nvidia/version"] = BANNER
             files[f"usr/lib/x86_64-linux-gnu/libnvidia-ml.so.{VERSION}"] = ""
         for name, content in files.items():
             path = tmp_path / name
@@ -39,9 +49,12 @@ def twin(tmp_path, catalogue, rig, monkeypatch):
             else:
                 path.write_bytes(content if isinstance(content, bytes) else content.encode())
         monkeypatch.setenv("RIGDEPLOY_TWIN_ROOT", str(tmp_path))
-        node = probe.Node(str(tmp_path), f"{sys.executable} {SMI}" if stack else None)
+        smi = f"{sys.executable} {SMI}" if stack else None
+        node = probe.Node(str(tmp_path), smi, f"cat {tmp_path / 'kernel.log'}")
         findings = judge(declared, catalogue, Observation.parse(probe.observe(node)))
-        return [(f.check, f.subject, f.status.value, f.cause) for f in findings if f.status != "PASS"]
+        wrong = [(f.check, f.subject, f.status.value, f.cause) for f in findings if f.status != "PASS"]
+        assert wrong.pop() == NOT_RECORDED
+        return wrong
 
     return make
 
@@ -63,7 +76,9 @@ LINKS = [
     ({"width": 8, "at": "port"}, [("link.width", "PCIE3", "FAIL", "slot-limited")]),
     ({"width": 1}, [("link.width", "PCIE3", "FAIL", "link-degraded")]),
     ({"gen": 3, "at": "port"}, [("link.generation", "PCIE3", "FAIL", "slot-limited")]),
-    ({"gen": 1}, [("link.generation", "PCIE3", "UNKNOWN", "idle")]),
+    ({"xid": 79}, [("gpu.xid", "PCIE3", "FAIL", "xid-fatal")]),
+    ({"xid": 94}, [("gpu.xid", "PCIE3", "WARN", "xid-noted")]),
+    ({"xid": 31}, []),
 ]
 
 
@@ -71,6 +86,42 @@ LINKS = [
 @pytest.mark.parametrize(("fault", "expected"), LINKS)
 def test_a_faulty_link(twin, fault, expected, stack):
     assert twin("pro-4x3090", Faults().with_slot("PCIE3", **fault), stack) == expected
+
+
+def test_a_driver_lets_idle_links_fall_back(twin):
+    assert twin("budget-4x3090", Faults(), {"driver": "580"}, resting=True) == [
+        ("link.generation", slot, "UNKNOWN", "idle") for slot in ("PCIE2", "PCIE3", "PCIE4", "PCIE5")
+    ]
+
+
+def test_without_a_driver_nobody_can_say_why_a_link_is_slow(twin):
+    found = twin("pro-4x3090", Faults().with_slot("PCIE3", gen=3))
+    assert found == [("link.generation", "PCIE3", "UNKNOWN", "idle")]
+
+
+@pytest.mark.parametrize(("fault", "cause"), [({"gen": 3, "busy": True}, "link-degraded"), ({"busy": True}, None)])
+def test_at_work_a_slow_link_is_slow(twin, fault, cause):
+    found = twin("pro-4x3090", Faults().with_slot("PCIE3", **fault), {"driver": "580"}, resting=True)
+    busy = [line for line in found if line[1] == "PCIE3"]
+    assert busy == ([("link.generation", "PCIE3", "FAIL", cause)] if cause else [])
+
+
+@STACKS
+@pytest.mark.parametrize(
+    ("slot", "minutes", "cause"),
+    [("PCIE7", 12, None), ("PCIE7", 18, None), ("PCIE7", 19, "link-errors"), ("PCIE1", 19, None)],
+)
+def test_errors_that_grow(twin, slot, minutes, cause, stack):
+    """One a minute, in half an hour; PCIE7 of this build declares 36 an hour."""
+    faults = Faults().with_slot(slot, aer_per_minute=1, aer_since=0.0)
+    found = twin("romed8-7x4090", faults, stack, now=(minutes - 1) * 60.0)
+    assert found == ([("link.errors", slot, "WARN", cause)] if cause else [])
+
+
+@pytest.mark.parametrize(("replays", "cause"), [(480, None), (481, "link-replays")])
+def test_replays(twin, replays, cause):
+    found = twin("pro-4x3090", Faults().with_slot("PCIE3", replays=replays), {"driver": "580"})
+    assert found == ([("link.replays", "PCIE3", "WARN", cause)] if cause else [])
 
 
 MEMORY = [
