@@ -274,6 +274,9 @@ class Ssh(Model):
 
 Mac = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$", description="such as 02:00:5e:10:00:01")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s\"'@]+$", description="http:// or https://, without a login")]
+HeaderName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$", description="a header's name, such as Authorization")
+]
 
 
 class IpmiPower(Model):
@@ -322,13 +325,13 @@ class WolPower(Model):
 class WebhookCall(Model):
     """One call of a smart plug or PDU. In ``url``, ``body`` and ``headers``, ``{rig}`` stands for the rig's name.
 
-    ``headers`` may be secret references.
+    ``headers`` may be secret references; all are kept as secrets.
     """
 
     url: Url
     method: Literal["GET", "POST", "PUT", "PATCH"] = "POST"
     body: str | None = None
-    headers: dict[str, str | Secret] = {}
+    headers: dict[HeaderName, Secret] = {}
 
 
 class WebhookStatus(WebhookCall):

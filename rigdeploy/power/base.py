@@ -34,6 +34,8 @@ class Capability(StrEnum):
     IDENTIFY = "light the identify lamp"
     USERS = "change a user's password"
     RESTORE = "say what happens when mains power comes back"
+    VIRTUAL_MEDIA = "insert an image as a virtual CD"
+    BIOS = "read the firmware's settings"
 
 
 class BootDevice(StrEnum):
@@ -194,6 +196,26 @@ class ReportsDriver(Driver, Protocol):
 
     def set_restore_policy(self, policy: RestorePolicy) -> None:
         """Set it."""
+        ...
+
+
+class MediaDriver(Driver, Protocol):
+    """A driver with VIRTUAL_MEDIA or BIOS: each method needs its capability."""
+
+    def insert_media(self, url: str) -> None:
+        """Insert the image at ``url``, which the BMC fetches itself; whoever asks reads it back."""
+        ...
+
+    def eject_media(self) -> None:
+        """Take it out; nothing happens where there is none."""
+        ...
+
+    def media(self) -> str | None:
+        """The image that is inserted, by its URL or name; None without one."""
+        ...
+
+    def bios(self) -> Mapping[str, str]:
+        """The firmware's settings by their names, in the BMC's own words."""
         ...
 
 

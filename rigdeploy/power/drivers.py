@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rigdeploy.fleet.models import IpmiPower, Rig
+from rigdeploy.fleet.models import IpmiPower, RedfishPower, Rig, WebhookPower, WolPower
 from rigdeploy.power.base import Driver
 from rigdeploy.power.manual import Hand, ManualDriver, ask_on_terminal
 from rigdeploy.workspace import Workspace
@@ -18,12 +18,36 @@ def open_driver(rig: Rig, workspace: Workspace, hand: Hand = ask_on_terminal) ->
     """
     power = rig.power
     if isinstance(power, IpmiPower):
-        from rigdeploy.power.ipmi import IpmiDriver
-        from rigdeploy.power.quirks import QuirkCache
+        return _ipmi(rig, power, workspace)
+    if isinstance(power, RedfishPower):
+        from rigdeploy.power.redfish import RedfishDriver
 
         workspace.prepare()
-        return IpmiDriver(rig.name, power, workspace.locks, QuirkCache(workspace.state))
+        return RedfishDriver(rig.name, power, workspace.locks)
+    if isinstance(power, WolPower):
+        from rigdeploy.power.wol import WolDriver
+
+        return WolDriver(rig, power, lambda asked: _shut_down(asked, workspace))
+    if isinstance(power, WebhookPower):
+        from rigdeploy.power.webhook import WebhookDriver
+
+        return WebhookDriver(rig, power)
     return ManualDriver(rig, _played_by_the_lab(hand, workspace) if workspace.lab else hand)
+
+
+def _ipmi(rig: Rig, power: IpmiPower, workspace: Workspace) -> Driver:
+    from rigdeploy.power.ipmi import IpmiDriver
+    from rigdeploy.power.quirks import QuirkCache
+
+    workspace.prepare()
+    return IpmiDriver(rig.name, power, workspace.locks, QuirkCache(workspace.state))
+
+
+def _shut_down(rig: Rig, workspace: Workspace) -> None:
+    # The one thing that power asks of run: how this fleet's rigs are reached is decided there.
+    from rigdeploy.run.shutdown import shut_down
+
+    shut_down(rig, workspace)
 
 
 def _played_by_the_lab(hand: Hand, workspace: Workspace) -> Hand:
