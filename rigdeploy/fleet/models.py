@@ -335,19 +335,22 @@ class WebhookCall(Model):
 
 
 class WebhookStatus(WebhookCall):
-    """How to read the state: ``on`` and ``off`` are regular expressions searched for in the answer's text."""
+    """How to read the state: ``says_on`` and ``says_off`` are regular expressions searched for in the answer's text."""
 
     method: Literal["GET", "POST", "PUT", "PATCH"] = "GET"
-    on: str
-    off: str
+    says_on: str
+    says_off: str
 
 
 class WebhookPower(Model):
-    """A smart plug or PDU: anything with URLs for on and off. Without ``status`` the rig's ssh port is looked at."""
+    """A smart plug or PDU: anything with URLs for on and off. Without ``status`` the rig's ssh port is looked at.
+
+    No key here is called ``on`` or ``off``: without quotes, YAML 1.1 reads those as true and false.
+    """
 
     driver: Literal["webhook"]
-    on: WebhookCall
-    off: WebhookCall
+    switch_on: WebhookCall
+    switch_off: WebhookCall
     status: WebhookStatus | None = None
     certificate: LocalFile | None = None
     timeout_seconds: Seconds = 120

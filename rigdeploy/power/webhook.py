@@ -42,7 +42,7 @@ class WebhookDriver:
         self._rig = rig
         self._power = power
         self._session: requests.Session | None = None
-        self.label = f"{rig.name} (switched by {web.origin(power.on.url)})"
+        self.label = f"{rig.name} (switched by {web.origin(power.switch_on.url)})"
         self.capabilities = frozenset({Capability.ON, Capability.OFF})
         if power.status is not None:
             self.capabilities |= {Capability.SEES_OFF}
@@ -56,22 +56,22 @@ class WebhookDriver:
             return state_by_greeting(self._rig)
         headers = self._headers(self._power.status)
         text = _text(self._called(self._power.status, headers, changing=False))
-        on, off = (re.search(pattern, text) for pattern in (self._power.status.on, self._power.status.off))
+        on, off = (re.search(pattern, text) for pattern in (self._power.status.says_on, self._power.status.says_off))
         if bool(on) is bool(off):
             found = "both 'on' and 'off'" if on else "neither 'on' nor 'off'"
             raise PowerError(
                 f"{self.label}: its status fits {found}: {_shown(text, headers) or 'an empty answer'}",
-                "correct power.status.on and power.status.off",
+                "correct power.status.says_on and says_off",
             )
         return PowerState.ON if on else PowerState.OFF
 
     def on(self) -> None:
         """Call the URL for on."""
-        self._called(self._power.on, self._headers(self._power.on), changing=True)
+        self._called(self._power.switch_on, self._headers(self._power.switch_on), changing=True)
 
     def off(self) -> None:
         """Call the URL for off: the power is cut."""
-        self._called(self._power.off, self._headers(self._power.off), changing=True)
+        self._called(self._power.switch_off, self._headers(self._power.switch_off), changing=True)
 
     def soft_off(self) -> None:
         """A plug knows nothing of the system."""
