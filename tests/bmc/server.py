@@ -173,6 +173,7 @@ class FakeBmc(asyncio.DatagramProtocol):
         self._forget_idle()
         suite, status = self._chosen(wanted)
         if suite is None:
+            self.state.log("suite", "/".join(map(str, wanted)))
             return struct.pack("<BBxxI", tag, status, console)
         if len(self._sessions) >= self.faults.max_sessions:
             return struct.pack("<BBxxI", tag, NO_SLOT, console)
@@ -246,7 +247,7 @@ class FakeBmc(asyncio.DatagramProtocol):
             return struct.pack("<BBxxI", tag, WRONG_CODE, session.console)
         sik = suite.hmac(password, session.console_random + session.bmc_random + session.role)
         if session.keys is None:
-            self.state.log("log-in", session.user.name)
+            self.state.log("log-in", f"{session.user.name} {suite.id}")
         session.keys = Keys(suite, sik)
         session.used = time.monotonic()
         check = suite.hmac(sik, session.console_random + struct.pack("<I", number) + self.state.guid)

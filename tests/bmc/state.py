@@ -123,7 +123,8 @@ class Event:
     """A line of the log that tests assert on.
 
     ``kind``: "control" (a Chassis Control that was carried out), "power" (a change: on, off, reset), "boot" (the
-    flags that a start found, in hexadecimal, "none" without), "identify", "log-in" and "refused" (users).
+    flags that a start found, in hexadecimal, "none" without), "identify" (seconds), "log-in" (user and suite),
+    "refused" (a user who was not let in), "suite" (the algorithms of a session that were not to be had).
     """
 
     time: float
