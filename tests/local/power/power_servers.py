@@ -26,7 +26,7 @@ HOST = "127.1.0.1"
 def make_certificate(directory: Path, name: str = "bmc", *, address: str | None = HOST) -> tuple[Path, Path]:
     """A self-signed certificate and its key; without an address it names nothing that can be reached."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "AMI")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
