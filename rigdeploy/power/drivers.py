@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from rigdeploy.fleet.models import IpmiPower, RedfishPower, Rig, WebhookPower, WolPower
@@ -10,20 +11,22 @@ from rigdeploy.power.manual import Hand, ManualDriver, ask_on_terminal
 from rigdeploy.workspace import Workspace
 
 
-def open_driver(rig: Rig, workspace: Workspace, hand: Hand = ask_on_terminal) -> Driver:
+def open_driver(rig: Rig, workspace: Workspace, hand: Hand = ask_on_terminal, *, locks: Path | None = None) -> Driver:
     """The rig's driver; touches nothing yet, and whoever asked for it closes it (``contextlib.closing``).
 
     ``hand`` asks the person who switches a rig that nothing else can switch: by default a line on the terminal. In the
-    lab the lab then plays that person.
+    lab the lab then plays that person. ``locks`` is another directory than the workspace's for the BMC's lock, for
+    callers that hold the BMC's own lock themselves.
     """
     power = rig.power
+    locks = locks or workspace.locks
     if isinstance(power, IpmiPower):
-        return _ipmi(rig, power, workspace)
+        return _ipmi(rig, power, workspace, locks)
     if isinstance(power, RedfishPower):
         from rigdeploy.power.redfish import RedfishDriver
 
         workspace.prepare()
-        return RedfishDriver(rig.name, power, workspace.locks)
+        return RedfishDriver(rig.name, power, locks)
     if isinstance(power, WolPower):
         from rigdeploy.power.wol import WolDriver
 
@@ -35,12 +38,12 @@ def open_driver(rig: Rig, workspace: Workspace, hand: Hand = ask_on_terminal) ->
     return ManualDriver(rig, _played_by_the_lab(hand, workspace) if workspace.lab else hand)
 
 
-def _ipmi(rig: Rig, power: IpmiPower, workspace: Workspace) -> Driver:
+def _ipmi(rig: Rig, power: IpmiPower, workspace: Workspace, locks: Path) -> Driver:
     from rigdeploy.power.ipmi import IpmiDriver
     from rigdeploy.power.quirks import QuirkCache
 
     workspace.prepare()
-    return IpmiDriver(rig.name, power, workspace.locks, QuirkCache(workspace.state))
+    return IpmiDriver(rig.name, power, locks, QuirkCache(workspace.state))
 
 
 def _shut_down(rig: Rig, workspace: Workspace) -> None:
