@@ -105,6 +105,7 @@ class IpmiDriver(BmcDriver):
                     password,
                     cipher=cipher,
                     privilege=self._power.privilege,
+                    known=self._quirks.get(self._bmc, "cipher") == cipher,
                     answer_seconds=self._answer_seconds,
                 )
             except (TimeoutError, MessageStatusCodeError) as error:
