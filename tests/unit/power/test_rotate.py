@@ -272,6 +272,23 @@ def test_killed_at_every_step(tmp_path, faults):
     pytest.fail("it never came to its end")
 
 
+def test_finishing_is_killed_at_every_step(tmp_path, target):
+    for step in range(1, 100):
+        bmc = FakeBmc(tmp_path, None, (LOST, True), AWAY, REFUSED, AWAY)
+        target.stored.write_text(OLD)
+        bmc.file.write_text(json.dumps({"admin": OLD}))
+        with pytest.raises(RotationError):
+            rotate.rotate(target, bmc, CLOCK)
+        killed = killed_at(step, target, FakeBmc(tmp_path))
+        noted = json.loads(target.journal.read_text())["password"] if target.journal.exists() else None
+        assert bmc.passwords["admin"] in (stored(target), noted)
+        if not killed:
+            assert step > 5
+            return
+        rotate.rotate(target, FakeBmc(tmp_path), CLOCK)
+    pytest.fail("it never came to its end")
+
+
 # --- where a password goes ---
 
 
