@@ -370,6 +370,9 @@ class Bmc(Model):
     ignore_sensors: list[str] = []
 
 
+BMC_DRIVERS = frozenset({"ipmi", "ipmitool", "redfish"})
+"""Ways of switching behind which a BMC is, with settings, sensors and an event log of its own."""
+
 Power = Annotated[IpmiPower | RedfishPower | WolPower | WebhookPower | ManualPower, Field(discriminator="driver")]
 
 
