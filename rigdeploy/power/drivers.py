@@ -39,10 +39,15 @@ def open_driver(rig: Rig, workspace: Workspace, hand: Hand = ask_on_terminal, *,
 
 
 def _ipmi(rig: Rig, power: IpmiPower, workspace: Workspace, locks: Path) -> Driver:
-    from rigdeploy.power.ipmi import IpmiDriver
     from rigdeploy.power.quirks import QuirkCache
 
     workspace.prepare()
+    if power.driver == "ipmitool":
+        from rigdeploy.power.ipmitool import IpmitoolDriver
+
+        return IpmitoolDriver(rig.name, power, locks, QuirkCache(workspace.state))
+    from rigdeploy.power.ipmi import IpmiDriver
+
     return IpmiDriver(rig.name, power, locks, QuirkCache(workspace.state))
 
 
