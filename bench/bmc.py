@@ -3,7 +3,9 @@
     .venv/bin/python bench/bmc.py
 
 The BMCs are the tests' own (tests/bmc), all in one process; every tool asks all of them with cipher suite 17, in turns
-with the others. ipmipower asks all at once by itself; ipmitool knows one BMC only, so 16 of it run at a time.
+with the others, once with BMCs that answer as fast as a loopback does and once with BMCs that take 30 ms for an answer,
+which is nearer to what their small processors do (no real BMC was at hand). ipmipower asks all at once by itself;
+ipmitool knows one BMC only, so 16 of it run at a time.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ RUNS = 7
 COUNT = 100
 FIRST, PORT = "127.4.0.1", 6230
 ADDRESSES = [f"127.4.0.{number}" for number in range(1, COUNT + 1)]
+DELAYS = (0.0, 0.03)
+"""Seconds that a BMC takes for an answer."""
 PASSWORD = "bench-only-Pa55word"  # noqa: S105 - of simulated BMCs
 
 # DESIGN section 7.
@@ -68,11 +72,15 @@ def commands(directory: Path, secret: Path) -> dict[str, list[str]]:
 
 
 @contextmanager
-def served(secret: Path) -> Iterator[None]:
+def served(secret: Path, delay: float) -> Iterator[None]:
     """100 BMCs, every other one's rig switched on, for as long as this lasts."""
     command = [sys.executable, "-m", "tests.bmc", "--count", str(COUNT), "--first", FIRST, "--port", str(PORT)]
     with subprocess.Popen(
-        [*command, "--password-file", secret], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, "--delay", str(delay), "--password-file", secret],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as bmcs:
         if bmcs.stdout is None or bmcs.stdin is None or bmcs.stdout.readline() != "ready\n":
             sys.exit("the BMCs did not start")
@@ -91,25 +99,34 @@ def seconds(command: list[str]) -> float:
     return taken
 
 
+def compare(tools: dict[str, list[str]], delay: float) -> bool:
+    """Measure every tool in turns and print; False when a budget is missed."""
+    for command in tools.values():
+        seconds(command)  # warm
+    rounds = [{tool: seconds(command) for tool, command in tools.items()} for _ in range(RUNS)]
+    medians = {tool: statistics.median(one[tool] for one in rounds) for tool in tools}
+    print(f"power status of {COUNT} BMCs that answer in {delay * 1000:.0f} ms:")
+    kept = True
+    for tool, budget in BUDGETS.items():
+        ratio = medians["rigdeploy"] / medians[tool]
+        kept = kept and ratio <= budget
+        print(
+            f"  against {tool}: {medians['rigdeploy']:.2f} s against {medians[tool]:.2f} s, "
+            f"ratio {ratio:.2f} (budget {budget})"
+        )
+    return kept
+
+
 def main() -> int:
-    """Measure in turns; exit 1 when a budget is missed."""
+    """Measure at every delay; exit 1 when a budget is missed."""
+    kept = []
     with tempfile.TemporaryDirectory() as name:
         secret = write(Path(name) / "password", PASSWORD)
         tools = commands(Path(name), secret)
-        with served(secret):
-            for command in tools.values():
-                seconds(command)  # warm
-            rounds = [{tool: seconds(command) for tool, command in tools.items()} for _ in range(RUNS)]
-    medians = {tool: statistics.median(one[tool] for one in rounds) for tool in tools}
-    missed = 0
-    for tool, budget in BUDGETS.items():
-        ratio = medians["rigdeploy"] / medians[tool]
-        missed += ratio > budget
-        print(
-            f"power status of {COUNT} BMCs against {tool}: {medians['rigdeploy']:.2f} s against {medians[tool]:.2f} s, "
-            f"ratio {ratio:.2f} (budget {budget})"
-        )
-    return 1 if missed else 0
+        for delay in DELAYS:
+            with served(secret, delay):
+                kept.append(compare(tools, delay))
+    return 0 if all(kept) else 1
 
 
 if __name__ == "__main__":

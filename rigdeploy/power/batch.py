@@ -14,7 +14,7 @@ from rigdeploy.power.policy import Clock
 if TYPE_CHECKING:
     from rigdeploy.fleet.models import Rig
 
-WORKERS = 64
+WORKERS = 128
 """Threads at most; most of their time is waiting, for a BMC, a power supply or a person."""
 
 T = TypeVar("T")

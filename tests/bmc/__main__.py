@@ -10,7 +10,7 @@ import ipaddress
 import sys
 from pathlib import Path
 
-from tests.bmc import FakeBmc, FakeBmcs
+from tests.bmc import FakeBmc, FakeBmcs, Faults
 
 
 def main() -> None:
@@ -19,13 +19,15 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--first", default="127.3.0.1", help="the first one's address; the others follow it")
     parser.add_argument("--port", type=int, default=623)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--password-file", type=Path, required=True)
     arguments = parser.parse_args()
     password = arguments.password_file.read_text().rstrip("\n")
     first = ipaddress.ip_address(arguments.first)
     with FakeBmcs() as bmcs:
         for number in range(arguments.count):
-            bmcs.start(FakeBmc(password, on=number % 2 == 0, seed=number), str(first + number), arguments.port)
+            bmc = FakeBmc(password, on=number % 2 == 0, seed=number, faults=Faults(delay=arguments.delay))
+            bmcs.start(bmc, str(first + number), arguments.port)
         print("ready", flush=True)
         sys.stdin.read()
 
