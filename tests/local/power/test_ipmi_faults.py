@@ -20,7 +20,7 @@ from rigdeploy.errors import (
     PowerUnreachableError,
 )
 from rigdeploy.power import policy
-from rigdeploy.power.base import AnswerLostError, PowerState
+from rigdeploy.power.base import AnswerLostError, BootDevice, BootOverride, PowerState
 from rigdeploy.power.ipmi import IpmiDriver
 from rigdeploy.power.policy import Clock
 from tests.bmc import FakeBmc, FakeBmcs, Faults
@@ -272,3 +272,66 @@ def test_answers_that_come_later_than_they_are_waited_for_are_no_errors(start, o
     assert policy.ensure(driver, PowerState.ON, 60, clock=fast_clock)
     assert driver.state() is PowerState.ON
     assert bmc.events("power") == ["on"]
+
+
+PXE = BootOverride(BootDevice.PXE, efi=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "flags"),
+    [
+        (PXE, "a0 04 00 00 00"),
+        (BootOverride(BootDevice.PXE, efi=False), "80 04 00 00 00"),
+        (BootOverride(BootDevice.DISK, efi=True, persistent=True), "e0 08 00 00 00"),
+        (BootOverride(BootDevice.CD, efi=True), "a0 14 00 00 00"),
+        (BootOverride(BootDevice.BIOS, efi=True), "a0 18 00 00 00"),
+    ],
+)
+def test_a_boot_override_is_what_the_firmware_finds(fake, open_to, fast_clock, wanted, flags):
+    driver = open_to(fake)
+    driver.set_boot_override(wanted)
+    assert driver.boot_override() == wanted
+    policy.cycle(driver, 60, clock=fast_clock)
+    assert fake.events("boot") == [flags]
+
+
+def test_a_boot_override_is_taken_back(fake, open_to, fast_clock):
+    driver = open_to(fake)
+    driver.set_boot_override(BootOverride(BootDevice.DISK, persistent=True))
+    driver.set_boot_override(BootOverride(BootDevice.NONE))
+    assert driver.boot_override().device is BootDevice.NONE
+    policy.cycle(driver, 60, clock=fast_clock)
+    assert fake.events("boot") == ["none"]
+
+
+def test_a_boot_override_outlives_the_timer(fake, open_to, fast_clock):
+    fake.faults.boot_timeout = 0.1
+    driver = open_to(fake)
+    driver.set_boot_override(PXE)
+    time.sleep(0.2)
+    assert driver.boot_override() == PXE
+    policy.cycle(driver, 60, clock=fast_clock)
+    assert fake.events("boot") == ["a0 04 00 00 00"]
+
+
+def test_a_boot_override_that_expired_is_none(fake, open_to):
+    fake.faults.boot_timeout, fake.faults.boot_timer_fixed = 0.3, True
+    driver = open_to(fake)
+    driver.set_boot_override(PXE)
+    assert driver.boot_override() == PXE
+    time.sleep(0.4)
+    assert driver.boot_override().device is BootDevice.NONE
+
+
+@pytest.mark.parametrize(
+    ("fault", "kept"),
+    [
+        ("efi_ignored", BootOverride(BootDevice.PXE, efi=False, persistent=True)),
+        ("persist_ignored", BootOverride(BootDevice.PXE, efi=True)),
+    ],
+)
+def test_dropped_boot_flags_are_seen(fake, open_to, fault, kept):
+    setattr(fake.faults, fault, True)
+    driver = open_to(fake)
+    driver.set_boot_override(BootOverride(BootDevice.PXE, efi=True, persistent=True))
+    assert driver.boot_override() == kept
