@@ -252,7 +252,7 @@ class StrictBmc(Server):
     """Sessions only; every PATCH needs the right If-Match; the boot override goes to /SD, whole, or nowhere.
 
     ``lose``, ``busy``, ``swallow``: how many of the next resets get no answer though they are done, a 503, or an answer
-    though they are not done.
+    though they are not done. ``operator``: the user may look and nothing more.
     """
 
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
@@ -260,6 +260,7 @@ class StrictBmc(Server):
         self.password = PASSWORD
         self.tokens: set[str] = set()
         self.log_ins = self.lose = self.busy = self.swallow = 0
+        self.operator = False
         self.resets: list[str] = []
         super().__init__(self.answered, certificate)
 
@@ -275,6 +276,8 @@ class StrictBmc(Server):
         if request.method == "DELETE":
             self.tokens.discard(path.rpartition("/")[2])
             return Answer(204)
+        if self.operator and request.method != "GET":
+            return refusal(403, "Base.1.0.InsufficientPrivilege", "There are insufficient privileges.")
         if request.method == "POST":
             return self.acted(path, request.json)
         if path not in self.documents:

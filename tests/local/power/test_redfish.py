@@ -449,6 +449,16 @@ def test_a_refused_log_in_is_not_repeated(bmc, connect):
     assert not any("Authorization" in request.headers for request in bmc.requests)
 
 
+def test_a_user_who_may_only_look_is_no_wrong_password(bmc, connect):
+    bmc.operator = True
+    driver = connect(bmc.url)
+    assert driver.state() is PowerState.OFF
+    for change in (driver.on, lambda: driver.set_boot_override(BootOverride(BootDevice.PXE))):
+        with pytest.raises(PowerRefusedError, match=r"does not let user 'admin' do this: There are insufficient"):
+            change()
+    assert bmc.resets == []
+
+
 # --- the policy, and what goes wrong ----------------------------------------------------------------
 
 
