@@ -335,3 +335,34 @@ def test_dropped_boot_flags_are_seen(fake, open_to, fault, kept):
     driver = open_to(fake)
     driver.set_boot_override(BootOverride(BootDevice.PXE, efi=True, persistent=True))
     assert driver.boot_override() == kept
+
+
+@pytest.mark.parametrize(
+    ("faults", "dropped"),
+    [
+        (Faults(), []),
+        (Faults(efi_ignored=True), ["efi"]),
+        (Faults(persist_ignored=True), ["persistent"]),
+        (Faults(efi_ignored=True, persist_ignored=True), ["efi", "persistent"]),
+        (Faults(boot_timer_fixed=True), []),
+    ],
+)
+def test_what_the_bmc_dropped_is_told(start, open_to, fast_clock, faults, dropped):
+    bmc = start(faults=faults)
+    wanted = BootOverride(BootDevice.PXE, efi=True, persistent=True)
+    assert policy.set_boot(open_to(bmc), wanted, clock=fast_clock) == dropped
+
+
+def test_a_dropped_device_is_refused(start, open_to, fast_clock):
+    bmc = start(faults=Faults(device_ignored=True))
+    with pytest.raises(PowerRefusedError):
+        policy.set_boot(open_to(bmc), PXE, clock=fast_clock)
+    assert bmc.events("power") == []
+
+
+def test_a_cycle_sets_the_boot_device_just_before_power_on(start, open_to, fast_clock):
+    # The timer cannot be stopped, and is shorter than the way off and on: set any earlier, the device would be gone.
+    bmc = start(on=True, faults=Faults(boot_timer_fixed=True, boot_timeout=11 / SPEED, power_lag=8 / SPEED))
+    policy.cycle(open_to(bmc), 60, boot=PXE, clock=fast_clock)
+    assert bmc.events("power") == ["off", "on"]
+    assert bmc.events("boot") == ["a0 04 00 00 00"]
