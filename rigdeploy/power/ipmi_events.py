@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from pyipmi.errors import DecodingError
@@ -14,6 +13,7 @@ from rigdeploy.power.base import EventRecord, Health
 from rigdeploy.power.ipmi_raw import CANCELLED, LAST, STORAGE, TOO_MUCH, CompletionError, Raw
 from rigdeploy.power.ipmi_sensors import Record, records
 from rigdeploy.power.ipmi_states import THRESHOLD, TYPES, state
+from rigdeploy.power.lock import WAIT
 
 RECORD_LIMIT = 8192
 """Entries that are read of a log: BMCs keep 512 to 4096."""
@@ -54,7 +54,7 @@ def clear(raw: Raw) -> None:
             raise
         if answer[0] & 0x0F == _ERASED:
             return
-        time.sleep(_ERASE_PAUSE)
+        WAIT.get()(_ERASE_PAUSE)
     raise PowerError("the BMC has not finished clearing its event log", "look at it again in a minute")
 
 

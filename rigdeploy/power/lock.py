@@ -6,8 +6,9 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from rigdeploy.errors import PowerBusyError
@@ -16,6 +17,8 @@ _PAUSE = 0.05
 """Seconds between two tries to get the lock; flock(2) has no timeout of its own."""
 _DIGITS = 10
 """More than any process number has."""
+WAIT: ContextVar[Callable[[float], None]] = ContextVar("wait", default=time.sleep)
+"""How this thread waits so many seconds; a batch that can be stopped puts its own way here (:mod:`.batch`)."""
 
 
 def bmc_lock_path(locks: Path, address: str) -> Path:
@@ -53,6 +56,6 @@ def _acquire(descriptor: int, deadline: float, what: str) -> None:
                     f"{what} is in use by another rigdeploy (process {holder})",
                     "wait for it to end and run the command again",
                 ) from None
-            time.sleep(_PAUSE)
+            WAIT.get()(_PAUSE)
         else:
             return
