@@ -475,10 +475,11 @@ def test_boot_and_reset_need_their_capability_too(lacks, call):
 
 
 def test_waiting_for_a_bmcs_lock_ends_when_a_batch_is_stopped(tmp_path):
-    ended = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     def work(rig, _):
         if rig == "waits":
+            begun.set()
             try:
                 with exclusive(tmp_path / "lock", 60, rig):
                     pass
@@ -488,5 +489,6 @@ def test_waiting_for_a_bmcs_lock_ends_when_a_batch_is_stopped(tmp_path):
     with exclusive(tmp_path / "lock", 1, "held"):
         results = each(["done", "waits"], work)
         next(results)
+        assert begun.wait(5)
         results.close()
         assert ended.wait(5)
