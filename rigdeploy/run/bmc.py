@@ -10,7 +10,6 @@ from contextlib import closing, suppress
 from typing import TypeVar, cast
 
 from rigdeploy.errors import (
-    PowerBusyError,
     PowerError,
     PowerRefusedError,
     PowerUnreachableError,
@@ -21,6 +20,7 @@ from rigdeploy.fleet.models import BMC_DRIVERS, Rig
 from rigdeploy.node.bmc_reading import BmcReading, BmcSettings
 from rigdeploy.node.values import Unread
 from rigdeploy.power.base import AnswerLostError, Capability, Driver, ReportsDriver, RestorePolicy, require
+from rigdeploy.power.policy import when_free
 from rigdeploy.workspace import Workspace
 
 CALLERS = 32
@@ -31,9 +31,6 @@ READ_SECONDS = 30.0
 
 BUSY_SECONDS = 10.0
 """How long a BMC that says that it is busy is asked again."""
-
-_PAUSE = 1.0
-"""Seconds that a busy BMC is left alone."""
 
 T = TypeVar("T")
 
@@ -81,7 +78,7 @@ def set_as_declared(rig: Rig, workspace: Workspace) -> tuple[BmcSettings, BmcSet
 def restore_policy(driver: Driver) -> RestorePolicy:
     """What the rig does when mains power comes back; PowerUnsupportedError when the BMC does not say."""
     require(driver, Capability.RESTORE)
-    found = _patiently(cast(ReportsDriver, driver).restore_policy)
+    found = when_free(cast(ReportsDriver, driver).restore_policy, BUSY_SECONDS)
     if found is None:
         raise PowerUnsupportedError(f"{driver.label}: the BMC does not say what happens when mains power comes back")
     return found
@@ -92,7 +89,7 @@ def set_restore_policy(driver: Driver, wanted: RestorePolicy, before: RestorePol
     if before is wanted:
         return before
     with suppress(AnswerLostError):  # it may have been carried out: the reading tells
-        _patiently(lambda: cast(ReportsDriver, driver).set_restore_policy(wanted))
+        when_free(lambda: cast(ReportsDriver, driver).set_restore_policy(wanted), BUSY_SECONDS)
     found = restore_policy(driver)
     if found is not wanted:
         raise PowerRefusedError(
@@ -100,17 +97,6 @@ def set_restore_policy(driver: Driver, wanted: RestorePolicy, before: RestorePol
             "set it in the firmware's setup, and take bmc.power_restore out of the declaration",
         )
     return found
-
-
-def _patiently(question: Callable[[], T]) -> T:
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            return question()
-        except PowerBusyError:
-            if time.monotonic() + _PAUSE > deadline:
-                raise
-            time.sleep(_PAUSE)
 
 
 # --- sensors and events --------------------------------------------------------------------
@@ -183,7 +169,7 @@ class _Asked:
             if self._silent:
                 raise PowerUnreachableError(self._silent)
             require(self._driver, capability)
-            return _patiently(lambda: question(cast(ReportsDriver, self._driver)))
+            return when_free(lambda: question(cast(ReportsDriver, self._driver)), BUSY_SECONDS)
         except PowerError as error:
             why = error.message.removeprefix(f"{self._rig.name}: ")
             self.unread.append(Unread(what, why))
