@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -37,6 +38,13 @@ def _read_branch(value: Any) -> Any:
 def _beside_inventory(value: str, info: ValidationInfo) -> str:
     base = (info.context or {}).get("base")
     return str(Path(base, Path(value).expanduser())) if base else value
+
+
+def _checked_url(value: str) -> str:
+    parts = urlsplit(value)
+    if not parts.hostname or parts.port == 0:  # reading a port that is no number raises by itself
+        raise ValueError("no host, or no such port")
+    return value
 
 
 LinkText = Annotated[
@@ -273,7 +281,10 @@ class Ssh(Model):
 
 
 Mac = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$", description="such as 02:00:5e:10:00:01")]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s\"'@]+$", description="http:// or https://, without a login")]
+Url = Annotated[
+    Annotated[str, Field(pattern=r"^https?://[^\s\"'@]+$", description="http:// or https://, without a login")],
+    AfterValidator(_checked_url),
+]
 HeaderName = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$", description="a header's name, such as Authorization")
 ]

@@ -223,7 +223,7 @@ def _distrusted(error: requests.exceptions.SSLError, label: str, url: str, decla
         return PowerCertificateError(
             f"{label}: no TLS with {origin(url)}", "does that port speak https? correct the URL"
         )
-    address = f"{parts.hostname}:{parts.port or 443}"
+    address = parts.netloc if parts.port else f"{parts.netloc}:443"
     return PowerCertificateError(
         f"{label}: the certificate of {origin(url)} is not trusted: {display(str(why))}",
         f"fetch it with 'openssl s_client -connect {address} </dev/null | openssl x509 >FILE', compare its fingerprint "

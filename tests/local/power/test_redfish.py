@@ -499,6 +499,16 @@ def test_already_so_is_success(bmc, connect, fast_clock, monkeypatch):
     assert bmc.resets == ["On"]
 
 
+def test_a_cycle_sets_what_the_next_boot_is_from(bmc, connect, fast_clock):
+    driver = connect(bmc.url)
+    bmc.documents[SYSTEM]["PowerState"] = "On"
+    assert policy.cycle(driver, 60, boot=BootOverride(BootDevice.PXE, efi=True), clock=fast_clock) == []
+    assert bmc.resets == ["ForceOff", "On"]
+    assert bmc.documents[f"{SYSTEM}/SD"]["Boot"]["BootSourceOverrideTarget"] == "Pxe"
+    policy.reset(driver, 60, clock=fast_clock)
+    assert bmc.resets == ["ForceOff", "On", "ForceRestart"]
+
+
 def test_a_reset_of_a_rig_that_is_off_is_refused_in_the_bmc_s_words(bmc, connect):
     with pytest.raises(PowerRefusedError, match=r"refused: The system is off\. \(HTTP status 409\)"):
         connect(bmc.url).reset()

@@ -67,6 +67,9 @@ def changed(text: str, old: str, new: str) -> str:
 ERRORS = [
     (changed(REDFISH, "https://", "ftp://"), "power.url", "http:// or https://"),
     (changed(REDFISH, "192.0.2.112", "admin:pw@192.0.2.112"), "power.url", "without a login"),
+    (changed(REDFISH, "192.0.2.112", "192.0.2.112:https"), "power.url", "ort"),
+    (changed(REDFISH, "192.0.2.112", "[::1"), "power.url", "IPv6"),
+    (changed(REDFISH, "192.0.2.112", "/redfish"), "power.url", "no host"),
     (changed(REDFISH, "192.0.2.112", "192.0.2.12"), "power.url", "a BMC has its own"),
     (changed(REDFISH, "timeout_seconds: 30", "certificate: a.pem, verify: false"), "power.certificate", "never looked"),
     (changed(REDFISH, "timeout_seconds: 30", "verify: 0"), "power.verify", "found 0"),
