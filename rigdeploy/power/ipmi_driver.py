@@ -67,6 +67,16 @@ class BmcDriver(ABC):
         self._quirks = quirks
         self._held: ExitStack | None = None
 
+    @property
+    def declared(self) -> IpmiPower:
+        """How this BMC is reached."""
+        return self._power
+
+    @property
+    def cipher(self) -> int:
+        """The suite that sessions use: the one that worked, once there was one."""
+        return self._ciphers()[0]
+
     @abstractmethod
     def _exchange(self, netfn: int, command: int, data: bytes, *, once: bool) -> bytes:
         """Send a request in a session, logging in before where there is none; the answer behind its completion code.
