@@ -9,6 +9,7 @@ import pytest
 
 from rigdeploy.cli import main
 from rigdeploy.run.lock import RigLock
+from tests.bmc import Faults
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_off_and_cycle_need_a_yes(power, bmc, monkeypatch, verb):
     monkeypatch.setattr("click.confirm", lambda *a, **k: False)
     code, _, err = power(verb, "rig01")
     assert code == 4
-    assert "nothing was switched" in err
+    assert "nothing was changed" in err
     assert bmc.is_on
     assert (bmc.directory / "log").read_text() == ""
 
@@ -124,3 +125,54 @@ def test_unknown_rig_is_a_usage_error(power):
     code, _, err = power("status", "rig09")
     assert code == 4
     assert "rig09" in err
+
+
+def test_soft_asks_the_system_and_then_cuts(fleet, monkeypatch):
+    monkeypatch.setattr("rigdeploy.power.policy.SOFT_SECONDS", 0.5)
+    heeds, ignores = fleet.add("rig01", on=True), fleet.add("rig02", on=True, faults=Faults(soft_ignored=True))
+    code, out, err = fleet.run("power", "soft", "rig01", "rig02", "--yes")
+    assert code == 0
+    assert sorted(line.split()[:2] for line in out.splitlines()) == [["rig01", "off"], ["rig02", "off"]]
+    assert (heeds.events("control"), ignores.events("control")) == (["soft"], ["soft", "off"])
+    assert "rig02: the system did not shut down; cutting its power" in err
+    assert "rig01: the system did not" not in err
+
+
+def test_soft_without_hard_cuts_nothing(fleet, monkeypatch):
+    monkeypatch.setattr("rigdeploy.power.policy.SOFT_SECONDS", 0.5)
+    bmc = fleet.add("rig01", on=True, faults=Faults(soft_ignored=True))
+    code, rows = fleet.rows("power", "soft", "rig01", "--no-hard", "--yes")
+    assert code == 5
+    assert rows["rig01"]["error"]["kind"] == "PowerTimeoutError"
+    assert "its power was not cut" in rows["rig01"]["error"]["message"]
+    assert bmc.events("control") == ["soft"]
+    assert bmc.state.power
+
+
+@pytest.mark.parametrize("driver", ["ipmi", "ipmitool"])
+def test_reset_is_for_rigs_that_are_on(fleet, driver):
+    on, off = fleet.add("rig01", driver=driver, on=True), fleet.add("rig02", driver=driver)
+    code, rows = fleet.rows("power", "reset", "rig01", "rig02", "--yes")
+    assert code == 5
+    assert (rows["rig01"]["state"], rows["rig01"]["changed"]) == ("on", True)
+    assert rows["rig02"]["error"]["kind"] == "PowerRefusedError"
+    assert (on.events("control"), off.events("control")) == (["reset"], [])
+
+
+@pytest.mark.parametrize("verb", ["soft", "reset"])
+def test_soft_and_reset_need_names_and_a_yes(fleet, verb):
+    bmc = fleet.add("rig01", on=True)
+    assert fleet.run("power", verb, "--yes")[0] == 4
+    code, _, err = fleet.run("power", verb, "rig01")
+    assert code == 4
+    assert "--yes" in err
+    assert bmc.events("control") == []
+
+
+@pytest.mark.parametrize("verb", ["soft", "reset"])
+def test_what_a_hand_cannot_do_is_said_before_it_is_asked(fleet, verb):
+    fleet.add("rig01")
+    code, _, err = fleet.run("power", verb, "hand", "--yes")
+    assert code == 5
+    assert "hand (switched by hand): cannot" in err
+    assert "please" not in err
