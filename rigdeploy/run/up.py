@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from rigdeploy.content import content_dir
-from rigdeploy.errors import LockedError, PhaseError, PowerUnsupportedError, RigdeployError, UsageError
+from rigdeploy.errors import LockedError, NodeError, PhaseError, PowerUnsupportedError, RigdeployError, UsageError
 from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
 from rigdeploy.node.bmc_reading import BmcReading
@@ -23,7 +23,7 @@ from rigdeploy.plan.plan import ROLES, WITHOUT_LOGIN, NodeView, Plan, make_plan
 from rigdeploy.power.base import PowerState
 from rigdeploy.power.batch import each
 from rigdeploy.run.active import Measured, failed, gone_under_load, how_it_ended, put_under_load, what_is_done
-from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, switch_on, wait_for_login
+from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, BootConsole, switch_on, wait_for_login
 from rigdeploy.run.bmc import Readings, set_as_declared
 from rigdeploy.run.events import Event
 from rigdeploy.run.ledger import Ledger, PhaseEntry
@@ -193,10 +193,20 @@ class _Up:
         """Power and connect, in the rig's own thread."""
         try:
             old_boot = self._ledger.last_boot(node.name)
-            if node.plan.step("power").needed:
-                self._power(node)
-            if node.plan.step("connect").needed:
-                self._connect(node, old_boot)
+            console = self._console(node)
+            try:
+                if node.plan.step("power").needed:
+                    self._power(node)
+                if node.plan.step("connect").needed:
+                    self._connect(node, old_boot)
+            except NodeError:
+                if console is not None:
+                    console.end()
+                    self._show_console(node, console)
+                raise
+            finally:
+                if console is not None:
+                    console.end()
         except StoppedError:
             pass
         except RigdeployError as error:
@@ -206,6 +216,20 @@ class _Up:
                 self._fail(node, PhaseError(f"{node.name}: {type(error).__name__}: {error}"))
         finally:
             self._arrived.put(node)
+
+    def _console(self, node: Node) -> BootConsole | None:
+        """The console of a rig that is to boot, or that is on and may be stuck in a boot."""
+        boots = node.plan.step("power").needed or (node.plan.step("connect").needed and not node.view.refused)
+        path = self._workspace.runs / self.run / f"console-{node.name}.log"
+        return BootConsole(node.rig, self._workspace, path) if boots else None
+
+    def _show_console(self, node: Node, console: BootConsole) -> None:
+        if lines := console.last_lines():
+            self._progress.note(f"{node.name}: the last that its console showed; all of it: {console.path}")
+            for line in lines:
+                self._progress.note(f"{node.name}| {line}")
+        elif console.why_none:
+            self._progress.note(f"{node.name}: its console could not be looked at: {console.why_none}")
 
     def _power(self, node: Node) -> None:
         with self._recorded(node, "power"):

@@ -8,8 +8,10 @@ import pytest
 
 from rigdeploy.errors import PowerAuthenticationError, PowerRefusedError, PowerUnsupportedError
 from rigdeploy.node.bmc_reading import BmcSettings
+from rigdeploy.power import console
 from rigdeploy.power.base import Health, RestorePolicy
 from rigdeploy.run import bmc
+from rigdeploy.run.arrival import CONSOLE_LINES, BootConsole
 from rigdeploy.run.bmc import Readings, read_settings, set_as_declared
 from tests.bmc import FakeBmc, FakeBmcs, Faults
 
@@ -139,3 +141,37 @@ def test_a_defect_is_told_and_does_not_pass_for_silence(start, rig_of, workspace
 
     monkeypatch.setattr(IpmiDriver, "sensors", lambda _: 1 / 0)
     assert "ZeroDivisionError" in Readings([rig_of(start())], workspace).of("rig01").why_unread("events")
+
+
+SCREEN = (
+    b"\x1b[2J\x1b[1;1HCopyright\x1b[2;1HMemory training\x1b[0m\r\n"
+    + b"".join(b"line %d\r\n" % number for number in range(100))
+    + b"\x1b]0;title\x07\x1b[31mKernel panic\x1b[0m - not syncing\r\n\r\n\xff\xfe"
+)
+
+
+def test_the_console_of_a_boot(start, rig_of, workspace, monkeypatch):
+    ended = []
+
+    def capture(driver, path, stop):
+        path.write_bytes(SCREEN)
+        ended.append(stop.wait(5))
+
+    monkeypatch.setattr(console, "capture", capture)
+    shown = BootConsole(rig_of(start()), workspace, workspace.runs / "console.log")
+    shown.end()
+    assert ended == [True]
+    lines = shown.last_lines()
+    assert len(lines) == CONSOLE_LINES
+    assert lines[-3:] == ["line 99", "Kernel panic - not syncing", "��"]
+    (workspace.runs / "console.log").write_bytes(SCREEN[:60])
+    assert shown.last_lines()[:2] == ["Copyright", "Memory training"]
+
+
+def test_where_there_is_no_console_nothing_waits_for_one(start, rig_of, make_rig, workspace):
+    began = time.monotonic()
+    for rig in (rig_of(start()), make_rig("rig02"), rig_of(start(), password="not-this-one")):
+        console_of = BootConsole(rig, workspace, workspace.runs / "console.log")
+        console_of.end()
+        assert console_of.last_lines() == []
+    assert time.monotonic() - began < 8
