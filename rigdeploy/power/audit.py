@@ -33,6 +33,7 @@ _DEFAULTS = {
     ASUS: (("admin", "admin"),),
 }
 """What user and password are when a BMC leaves its maker, by the makers' manuals."""
+_NAMES = {"dell": DELL, "supermicro": SUPERMICRO, "lenovo": LENOVO, "asrock": ASROCK_RACK, "asus": ASUS}
 _ANY_MAKER = (("admin", "admin"), ("ADMIN", "ADMIN"))
 _WELL_KNOWN = frozenset(
     {"admin", "administrator", "password", "calvin", "passw0rd", "root", "superuser", "0penbmc", "changeme", "123456"}
@@ -41,10 +42,10 @@ _WELL_KNOWN = frozenset(
 
 _CVE = "CVE-2024-54085"
 _FIXED = {
-    "wrx90e-sage se": "2.1.28",
-    "wrx80e-sage se": "1.34.0",
-    "w790e-sage se": "1.1.57",
-    "w680m-ace se": "1.1.21",
+    "wrx90e sage se": "2.1.28",
+    "wrx80e sage se": "1.34.0",
+    "w790e sage se": "1.1.57",
+    "w680m ace se": "1.1.21",
 }
 """The first BMC firmware without that hole, by a part of the board's name: ASUS's releases of March 2025."""
 _NOT_AMI = frozenset({DELL})
@@ -68,12 +69,20 @@ class Tls(StrEnum):
 
 
 @dataclass(frozen=True)
+class Questions:
+    """What is asked beyond reading: what a boot override keeps, and whether the maker's own log-in works."""
+
+    write_test: bool = False
+    default_passwords: bool = False
+
+
+@dataclass(frozen=True)
 class Facts:
     """What was learned about one BMC. None, or empty: it was not asked, or could not be learned.
 
     ``refused`` is why the declared user was not let in; most other facts are then unknown. ``working`` says of each
     cipher suite that was tried whether a session stood. ``dropped`` is what a boot override lost on its way through the
-    BMC, as :func:`rigdeploy.power.policy.set_boot` names it. ``default_login`` is the well-known user that was let in.
+    BMC: of ``device``, ``efi``, ``persistent`` and ``valid``. ``default_login`` is the well-known user that was let in.
     """
 
     driver: str
@@ -83,6 +92,7 @@ class Facts:
     remedy: str = ""
     offered: tuple[int, ...] | None = None
     working: Mapping[int, bool] = field(default_factory=lambda: MappingProxyType({}))
+    ping: bool | None = None
     cipher_0: bool | None = None
     ipmi_1_5: bool | None = None
     null_user: bool | None = None
@@ -99,8 +109,8 @@ class Facts:
     capabilities: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The facts as JSON-ready data; there is no password, and no hash of one, among them."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        """The facts as JSON-ready data, without the user's name; no password, and no hash of one, is among them."""
+        return {name: _plain(value) for name, value in vars(self).items() if name != "username"}
 
 
 def _plain(value: Any) -> Any:
@@ -119,6 +129,11 @@ def strength(password: str) -> Strength:
 def well_known_logins(manufacturer: int | None) -> tuple[tuple[str, str], ...]:
     """User and password as this maker's BMCs are shipped, at most MOST_TRIES."""
     return _DEFAULTS.get(manufacturer or 0, _ANY_MAKER)[:MOST_TRIES]
+
+
+def maker(name: str) -> int | None:
+    """A manufacturer's number by its name."""
+    return next((number for part, number in _NAMES.items() if part in name.lower()), None)
 
 
 def judge(facts: Facts) -> list[Finding]:
@@ -143,10 +158,9 @@ def _is_ipmi(facts: Facts) -> bool:
 
 
 def _login(facts: Facts) -> Iterator[Finding]:
-    user = f"user '{facts.username}'"
     if facts.refused:
         return _finding("login", Status.FAIL, facts.refused, "refused", facts.remedy)
-    return _finding("login", Status.PASS, f"{user} as {facts.privilege}" if facts.privilege else user)
+    return _finding("login", Status.PASS, f"let in as {facts.privilege}" if facts.privilege else "let in")
 
 
 def _suites(facts: Facts) -> Iterator[Finding]:
@@ -245,7 +259,8 @@ def _firmware(facts: Facts) -> Iterator[Finding]:
     evidence = {"manufacturer": facts.manufacturer, "product": facts.product, "firmware": facts.firmware}
     if facts.manufacturer in _NOT_AMI:
         return _finding("firmware", Status.PASS, f"{named}; no MegaRAC", evidence=evidence)
-    fixed = next((version for part, version in _FIXED.items() if part in facts.board.lower()), None)
+    board = facts.board.lower().replace("-", " ")
+    fixed = next((version for part, version in _FIXED.items() if part in board), None)
     older = _is_older(facts.firmware, fixed) if fixed and facts.firmware else None
     if older is True:
         remedy = f"update the BMC to {fixed} or later, and keep its network apart until then"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +39,15 @@ def open_driver(rig: Rig, workspace: Workspace, hand: Hand = ask_on_terminal, *,
 
         return WebhookDriver(rig, power)
     return ManualDriver(rig, _played_by_the_lab(hand, workspace) if workspace.lab else hand)
+
+
+@contextmanager
+def beside(rig: Rig, power: IpmiPower | RedfishPower, workspace: Workspace) -> Iterator[Driver]:
+    """Another session with a BMC whose lock the caller holds, as ``power`` has it; closed at the end."""
+    with tempfile.TemporaryDirectory(prefix="rigdeploy-") as locks:
+        changed = rig.model_copy(update={"power": power})
+        with closing(open_driver(changed, workspace, locks=Path(locks))) as driver:
+            yield driver
 
 
 def _ipmi(rig: Rig, power: IpmiPower, workspace: Workspace, locks: Path) -> Driver:

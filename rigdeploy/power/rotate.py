@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import secrets
 import string
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
 from rigdeploy.errors import (
@@ -30,7 +29,8 @@ from rigdeploy.files import write_atomically
 from rigdeploy.fleet.models import IpmiPower, RedfishPower
 from rigdeploy.fleet.secrets import Secret
 from rigdeploy.power import policy
-from rigdeploy.power.base import AnswerLostError, Capability, Driver, ReportsDriver, require
+from rigdeploy.power.base import AnswerLostError, Capability, ReportsDriver, require
+from rigdeploy.power.drivers import beside
 from rigdeploy.power.lock import bmc_lock_path, exclusive
 from rigdeploy.power.policy import REAL_CLOCK, Clock
 
@@ -67,7 +67,8 @@ class Target:
     """Whose password is changed, and where the new one is kept.
 
     ``old`` is the user's password now, None where nobody told us (a user other than the declared one): then nothing can
-    be taken back. ``stored`` is the file that is to hold the new one.
+    be taken back. ``stored`` is the file that is to hold the new one; ``declared`` says where the declaration has the
+    password, where that is another place, which a person has to see to.
     """
 
     rig: str
@@ -76,6 +77,7 @@ class Target:
     old: str | None = field(repr=False)
     stored: Path
     journal: Path
+    declared: str = ""
 
 
 class Access(Protocol):
@@ -238,7 +240,8 @@ def _target(
     if output is None:
         _refuse_shared(rig, rigs, stored)
     old = None if other else power.password.reveal()
-    return Target(rig.name, _address(power), username or power.username, old, stored, journal)
+    elsewhere = str(power.password) if output is not None and not other else ""
+    return Target(rig.name, _address(power), username or power.username, old, stored, journal, elsewhere)
 
 
 def _refuse_shared(rig: Rig, rigs: Mapping[str, Rig], stored: Path) -> None:
@@ -276,25 +279,29 @@ def access(rig: Rig, workspace: Workspace, clock: Clock = REAL_CLOCK) -> Iterato
     if not isinstance(power, (IpmiPower, RedfishPower)):
         raise PowerUnsupportedError(f"{rig.name}: power.driver {power.driver} has no users with passwords")
     with ExitStack() as held:
-        bmc = _Access(rig, power, workspace, clock, held)
-        lock = bmc_lock_path(workspace.locks, _address(power))
-        held.enter_context(exclusive(lock, float(power.timeout_seconds), f"{rig.name} (BMC {_address(power)})"))
-        yield bmc
+        label, lock = f"{rig.name} (BMC {_address(power)})", bmc_lock_path(workspace.locks, _address(power))
+        session = held.enter_context(beside(rig, power, workspace))
+        require(session, Capability.USERS)
+        held.enter_context(exclusive(lock, float(power.timeout_seconds), label))
+        yield _Access(rig, power, workspace, clock, cast(ReportsDriver, session))
 
 
 class _Access:
-    """Sessions with one BMC, several at once: the BMC's lock is held by whoever made this."""
+    """One BMC, whose lock is held by whoever made this: a session that stays open, others beside it."""
 
     def __init__(
-        self, rig: Rig, power: IpmiPower | RedfishPower, workspace: Workspace, clock: Clock, held: ExitStack
+        self,
+        rig: Rig,
+        power: IpmiPower | RedfishPower,
+        workspace: Workspace,
+        clock: Clock,
+        session: ReportsDriver,
     ) -> None:
         self._rig = rig
         self._power = power
         self._workspace = workspace
         self._clock = clock
-        self._held = held
-        self._session = self._driver(power)
-        require(self._session, Capability.USERS)
+        self._session = session
 
     def open(self) -> None:
         """Log in as declared."""
@@ -309,17 +316,8 @@ class _Access:
         changed: dict[str, object] = {"username": username, "password": Secret("inline", password)}
         if isinstance(self._power, IpmiPower) and username != self._power.username:
             changed["privilege"] = "operator"  # what another user may at least be expected to be
-        with closing(self._driver(self._power.model_copy(update=changed))) as driver:
+        with beside(self._rig, self._power.model_copy(update=changed), self._workspace) as driver:
             policy.read(driver, READ_SECONDS, self._clock)
-
-    def _driver(self, power: IpmiPower | RedfishPower) -> ReportsDriver:
-        from rigdeploy.power.drivers import open_driver
-
-        # Each driver takes the BMC's lock for itself: here each has a directory of its own for that.
-        locks = Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="rigdeploy-")))
-        driver: Driver = open_driver(self._rig.model_copy(update={"power": power}), self._workspace, locks=locks)
-        self._held.callback(driver.close)
-        return driver  # type: ignore[return-value]  # USERS is required before any of the rest is called
 
 
 def explained(error: RigdeployError, rig: Rig, workspace: Workspace) -> RigdeployError:

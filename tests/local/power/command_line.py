@@ -25,6 +25,7 @@ RIG = """\
       username: {username}
       password: {password}
       timeout_seconds: 20
+      {declared}
 """
 
 
@@ -41,23 +42,26 @@ class Fleet:
         (directory / "inventory").mkdir()
 
     def add(
-        self, name: str, *, driver: str = "ipmi", username: str = "admin", secret: str | None = None, **bmc: Any
+        self,
+        name: str,
+        *,
+        driver: str = "ipmi",
+        username: str = "admin",
+        secret: str | None = None,
+        declared: str = "",
+        **bmc: Any,
     ) -> FakeBmc:
-        """A rig and its BMC; its password is in a file of its own unless ``secret`` says otherwise."""
+        """A rig and its BMC; its password is in a file of its own unless ``secret`` says otherwise.
+
+        ``declared`` is one more line about its power.
+        """
         self.bmcs[name] = self._server.start(FakeBmc(PASSWORD, **bmc))
         if secret is None:
             secret = f"{{file: {name}.password}}"
             (self.directory / "inventory" / f"{name}.password").write_text(f"{PASSWORD}\n")
-        address, port = self.bmcs[name].address, self.bmcs[name].port
-        self._text += RIG.format(
-            number=len(self.bmcs),
-            name=name,
-            driver=driver,
-            username=username,
-            password=secret,
-            address=address,
-            port=port,
-        )
+        bmc_at = {"address": self.bmcs[name].address, "port": self.bmcs[name].port}
+        said = {"name": name, "number": len(self.bmcs), "driver": driver, "username": username, "password": secret}
+        self._text += RIG.format(**said, **bmc_at, declared=declared)
         (self.directory / "inventory" / "fleet.yml").write_text(self._text)
         return self.bmcs[name]
 
