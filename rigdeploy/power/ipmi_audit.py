@@ -26,10 +26,12 @@ _BY_SUITE = 0x80
 _PAGES, _PAGE = 64, 16
 """Get Channel Cipher Suites gives so many pages of so many bytes (section 22.15)."""
 _STANDARD, _OEM = 0xC0, 0xC1
-_SUITES_ENTRIES, _SUITES_PRIVILEGES = 23, 24
-"""LAN parameters: the suites' numbers, and the highest privilege for each (table 23-4)."""
+_SUITES_COUNT, _SUITES_ENTRIES, _SUITES_PRIVILEGES = 22, 23, 24
+"""LAN parameters: how many suites, their numbers, and the highest privilege for each (table 23-4)."""
 _ADMINISTRATOR = 4
 _ANONYMOUS, _NULL_USERS = 0x01, 0x02
+_RMCP = bytes.fromhex("0600ff07")
+"""The head of every datagram that holds IPMI."""
 _TYPES_1_5 = 0x37
 """The authentication types of IPMI 1.5: none, MD2, MD5, straight password, the maker's own."""
 _EXTENDED, _SPEAKS_1_5 = 0x80, 0x01
@@ -67,44 +69,59 @@ def _suite_records(raw: Raw) -> bytes:
 def suite_privileges(raw: Raw) -> dict[int, int] | None:
     """For each suite the highest privilege that it may be used with: 0 none, 4 administrator."""
 
+    def parameter(number: int) -> bytes:
+        return raw.ask(TRANSPORT, _GET_LAN, bytes((THIS_CHANNEL, number, 0, 0)), least=2)[1:]
+
     def ask() -> dict[int, int]:
-        entries = raw.ask(TRANSPORT, _GET_LAN, bytes((THIS_CHANNEL, _SUITES_ENTRIES, 0, 0)), least=3)[2:]
-        levels = raw.ask(TRANSPORT, _GET_LAN, bytes((THIS_CHANNEL, _SUITES_PRIVILEGES, 0, 0)), least=3)[2:]
+        count = parameter(_SUITES_COUNT)[0] & 0x1F
+        entries, levels = parameter(_SUITES_ENTRIES)[1:], parameter(_SUITES_PRIVILEGES)[1:]
         nibbles = [level for byte in levels for level in (byte & 0x0F, byte >> 4)]
-        # Entries that are not used are 0, as suite 0 is: it counts only where it stands first.
-        return {suite: nibbles[i] for i, suite in enumerate(entries[: len(nibbles)]) if suite or i == 0}
+        return dict(zip(entries[:count], nibbles, strict=False))
 
     return _known(ask)
 
 
-def allows_ipmi_1_5(raw: Raw) -> bool | None:
-    """Whether a session of IPMI 1.5 can be opened, which sends everything in clear."""
-
-    def ask() -> bool:
-        answer = _capabilities(raw)
-        types = answer[1]
-        speaks = bool(answer[3] & _SPEAKS_1_5) if types & _EXTENDED else True
-        return bool(types & _TYPES_1_5) and speaks
-
-    return _known(ask)
+def allows_ipmi_1_5(host: str, port: int) -> bool | None:
+    """Whether a session of IPMI 1.5 can be opened, which sends everything in clear. Anybody may ask that."""
+    answer = _capabilities(host, port)
+    if answer is None:
+        return None
+    types = answer[1]
+    speaks = bool(answer[3] & _SPEAKS_1_5) if types & _EXTENDED else True
+    return bool(types & _TYPES_1_5) and speaks
 
 
-def null_user_enabled(raw: Raw) -> bool | None:
+def null_user_enabled(raw: Raw, host: str, port: int) -> bool | None:
     """Whether somebody without a name may log in; by the users themselves, or else by what the channel says."""
-
-    def ask() -> bool:
-        if _capabilities(raw)[2] & _ANONYMOUS:
-            return True  # neither name nor password
-        nameless = [user for user in users(raw) if not user.name and user.privilege]
-        if all(user.enabled is not None for user in nameless):
-            return any(user.enabled for user in nameless)
-        return bool(_capabilities(raw)[2] & _NULL_USERS)
-
-    return _known(ask)
+    enabled = _known(lambda: [user.enabled for user in users(raw) if not user.name and user.privilege])
+    if enabled is not None and None not in enabled:
+        return True in enabled
+    answer = _capabilities(host, port)
+    return None if answer is None else bool(answer[2] & (_ANONYMOUS | _NULL_USERS))
 
 
-def _capabilities(raw: Raw) -> bytes:
-    return raw.ask(APP, _AUTHENTICATION_CAPABILITIES, bytes((THIS_CHANNEL | _EXTENDED, _ADMINISTRATOR)), least=4)
+def _capabilities(host: str, port: int) -> bytes | None:
+    """Get Channel Authentication Capabilities, without a session, as IPMI 1.5 has it (sections 13.6 and 22.13)."""
+    head, body = (
+        bytes((0x20, APP << 2)),
+        bytes((0x81, 0x04, _AUTHENTICATION_CAPABILITIES, THIS_CHANNEL | _EXTENDED, _ADMINISTRATOR)),
+    )
+    message = _summed(head) + _summed(body)
+    datagram = _RMCP + bytes(9) + bytes((len(message),)) + message
+
+    def fits(got: bytes) -> bool:
+        # RMCP and session take 14 bytes, the message's head 6; then the completion code and 8 bytes of data.
+        return got[:5] == _RMCP + b"\0" and got[19:21] == body[2:3] + b"\0" and len(got[21:]) >= 8  # noqa: PLR2004
+
+    with suppress(OSError), _wire(host, port) as exchange:
+        answer = exchange(datagram, fits)
+        return answer and answer[21:]
+    return None
+
+
+def _summed(part: bytes) -> bytes:
+    """Part of a message and its checksum."""
+    return part + bytes((-sum(part) & 0xFF,))
 
 
 def kept_boot_flags(raw: Raw) -> frozenset[str] | None:
@@ -193,20 +210,19 @@ def suite_0_opens(host: str, port: int, username: str) -> bool | None:
 
 def _set_up(kind: int, payload: bytes) -> bytes:
     """A message of a session's beginning: RMCP, then RMCP+ without session, encryption or signature (13.6)."""
-    return bytes.fromhex("0600ff07") + struct.pack("<BBIIH", 0x06, kind, 0, 0, len(payload)) + payload
+    return _RMCP + struct.pack("<BBIIH", 0x06, kind, 0, 0, len(payload)) + payload
 
 
 def _is(kind: int) -> Callable[[bytes], bool]:
     """Whether an answer is that payload and long enough to have a status."""
-    return lambda answer: answer[:5] == bytes.fromhex("0600ff0706") and answer[5] & 0x3F == kind and len(answer) > 17  # noqa: PLR2004
+    return lambda answer: answer[:5] == _RMCP + b"\6" and answer[5] & 0x3F == kind and len(answer) > 17  # noqa: PLR2004
 
 
 def _close(session: bytes) -> bytes:
     """Close Session, in that session, unsigned."""
-    head, body = bytes((0x20, APP << 2)), bytes((0x81, 0x04, 0x3C)) + session
-    message = head + bytes((-sum(head) & 0xFF,)) + body + bytes((-sum(body) & 0xFF,))
+    message = _summed(bytes((0x20, APP << 2))) + _summed(bytes((0x81, 0x04, 0x3C)) + session)
     number = int.from_bytes(session, "little")
-    return bytes.fromhex("0600ff07") + struct.pack("<BBIIH", 0x06, 0, number, 1, len(message)) + message
+    return _RMCP + struct.pack("<BBIIH", 0x06, 0, number, 1, len(message)) + message
 
 
 Exchange = Callable[[bytes, Callable[[bytes], bool]], bytes | None]

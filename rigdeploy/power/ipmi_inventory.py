@@ -56,7 +56,7 @@ _AREAS = {
     ),
 }
 """Areas of a FRU: where the header points at them, what decodes them, our names for their fields."""
-_MALFORMED = (DecodingError, IndexError, KeyError, ValueError, TypeError, OverflowError)
+_MALFORMED = (DecodingError, AttributeError, IndexError, KeyError, ValueError, TypeError, OverflowError)
 """What pyipmi raises on bytes that are no FRU area or no sensor record."""
 
 

@@ -34,7 +34,7 @@ _UNITS = {1: "C", 2: "F", 3: "K", 4: "V", 5: "A", 6: "W", 18: "RPM"}
 """Base units (table 43-15)."""
 _KINDS = {0x01: "temperature", 0x02: "voltage", 0x03: "current", 0x04: "fan"}
 _KINDS_BY_UNIT = {"C": "temperature", "F": "temperature", "V": "voltage", "A": "current", "W": "power", "RPM": "fan"}
-_MALFORMED = (DecodingError, IndexError, KeyError, ValueError, TypeError, ArithmeticError)
+_MALFORMED = (DecodingError, AttributeError, IndexError, KeyError, ValueError, TypeError, ArithmeticError)
 """What pyipmi raises on bytes that are no sensor record, and on conversions that have no result."""
 
 
