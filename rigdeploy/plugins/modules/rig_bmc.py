@@ -15,6 +15,12 @@ options:
     description: What the rig does when mains power comes back; by default as declared (C(bmc.power_restore)).
     type: str
     choices: [always-on, always-off, previous]
+  audit:
+    description:
+      - Look, too, for what is open on the BMC (cipher suite 0, a user without a name, IPMI 1.5, a weak password), and
+        warn of it. That takes several log-ins, and changes nothing.
+    type: bool
+    default: false
 notes:
   - The host must be declared in the C(fleet.yml) that Ansible was given as inventory.
 """
@@ -30,6 +36,11 @@ before:
   description: How the BMC was set, by the names of the options.
   returned: where anything is asked for
   type: dict
+findings:
+  description: What the audit says, in the shape of C(rigdeploy bmc probe --json).
+  returned: with audit, where there is a BMC
+  type: list
+  elements: dict
 after:
   description: How it is set, as read at the end.
   returned: where anything is asked for, not in check mode

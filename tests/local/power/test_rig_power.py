@@ -226,6 +226,18 @@ def test_a_bmc_is_set_as_declared_once(start, fleet):
     assert ansible.each("rig_bmc", {}, check=True)["rig01"]["before"] == {"power_restore": RestorePolicy.PREVIOUS}
 
 
+def test_what_is_open_on_a_bmc_is_a_warning(start, fleet):
+    bmc = start()
+    bmc.state.users[1].enabled = True
+    bmc.state.users[1].privilege = 4
+    ansible = fleet({"rig01": bmc})
+    result = ansible.each("rig_bmc", {"audit": True})["rig01"]
+    assert result["changed"] is False
+    assert ("bmc.null_user", "FAIL") in [(one["check"], one["status"]) for one in result["findings"]]
+    assert "bmc.null_user: enabled" in ansible.shown
+    assert PASSWORD not in ansible.shown + json.dumps(result)
+
+
 def test_nothing_declared_is_skipped_and_no_bmc_is_asked(start, fleet):
     bmc = start()
     result = fleet({"rig01": bmc}).each("rig_bmc", {})["rig01"]

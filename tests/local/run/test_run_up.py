@@ -605,3 +605,22 @@ def test_bmcs_are_asked_where_something_was_done(world, up):
     assert sorted(fleet.bmcs_asked) == ["rig02", "rig03"]
     again, _ = up(fleet)
     assert asked_of(again) == [False, False, False]
+
+
+def test_a_boot_that_fails_shows_the_console(world, up, workspace, monkeypatch):
+    from rigdeploy.power import console
+
+    def capture(driver, path, stop):
+        path.write_bytes(b"Memory training\r\nKernel panic - not syncing\r\n")
+        stop.wait(5)
+
+    def never(rig, workspace, old_boot, patience, say, stop):
+        raise UnreachableError(f"{rig.name}: no login within 600 s")
+
+    fleet = world(rig01=Machine(on=False))
+    monkeypatch.setattr(console, "capture", capture)
+    monkeypatch.setattr(up_module, "wait_for_login", never)
+    report, lines = up(fleet, declared={"power": IPMI})
+    assert report.exit_code == 5
+    assert [line for line in lines if "| " in line] == ["rig01| Memory training", "rig01| Kernel panic - not syncing"]
+    assert any(f"{report.run}/console-rig01.log" in line for line in lines)
