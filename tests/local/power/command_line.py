@@ -65,6 +65,16 @@ class Fleet:
         (self.directory / "inventory" / "fleet.yml").write_text(self._text)
         return self.bmcs[name]
 
+    def add_redfish(self, name: str, url: str, declared: str = "") -> None:
+        """A rig behind a Redfish service, as ``add``."""
+        secret = self.directory / "inventory" / f"{name}.password"
+        secret.write_text(f"{PASSWORD}\n")
+        self._text += (
+            f"  {name}:\n    address: 127.1.2.{name[-1]}\n    build: budget-4x3090\n    power:\n      driver: redfish\n"
+            f"      url: {url}\n      username: admin\n      password: {{file: {secret.name}}}\n      {declared}\n"
+        )
+        (self.directory / "inventory" / "fleet.yml").write_text(self._text)
+
     @property
     def state(self) -> Path:
         return self.directory / ".rigdeploy"

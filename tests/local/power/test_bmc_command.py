@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import stat
+from contextlib import closing
 
 import pytest
+from command_line import PASSWORD
+from power_servers import StrictBmc, make_certificate
 
 from tests.bmc import Faults
 
@@ -121,8 +124,6 @@ def test_a_rotation_needs_a_yes_and_a_name(fleet):
 
 
 def test_a_password_that_cannot_be_stored_is_not_changed(fleet, monkeypatch, tmp_path):
-    from command_line import PASSWORD
-
     monkeypatch.setenv("RIG_PASSWORD", PASSWORD)
     bmc = fleet.add("rig01", secret="{env: RIG_PASSWORD}")
     code, _, err = fleet.run("bmc", "user", "rotate", "rig01", "--yes")
@@ -271,8 +272,6 @@ def test_makers_log_ins_are_tried_only_when_asked_and_twice_at_most(fleet):
 
 
 def test_the_report_holds_all_but_secrets(fleet, tmp_path):
-    from command_line import PASSWORD
-
     fleet.add("rig01", username="oper", declared="privilege: operator")
     fleet.run("bmc", "probe", "rig01", "hand", "--report", str(tmp_path / "report.json"))
     text = (tmp_path / "report.json").read_text()
@@ -281,6 +280,66 @@ def test_the_report_holds_all_but_secrets(fleet, tmp_path):
     assert document["rigs"]["rig01"]["facts"]["driver"] == "ipmi"
     assert document["rigs"]["hand"]["error"]["kind"] == "PowerUnsupportedError"
     assert PASSWORD not in text
+
+
+# --- Redfish ---
+
+
+@pytest.fixture
+def strict(fleet):
+    with closing(StrictBmc()) as bmc:
+        fleet.add_redfish("rig01", bmc.url)
+        yield bmc
+
+
+def test_a_redfish_service_is_audited(fleet, strict, tmp_path):
+    code, rows = fleet.rows("bmc", "probe", "rig01", "--report", str(tmp_path / "report.json"))
+    assert code == 2
+    assert verdicts(rows["rig01"]) == {"login": "PASS", "password": "PASS", "tls": "FAIL", "firmware": "UNKNOWN"}
+    certificate = make_certificate(tmp_path)
+    with closing(StrictBmc(certificate)) as bmc:
+        fleet.add_redfish("rig02", bmc.url, f"certificate: {certificate[0]}")
+        assert verdicts(fleet.rows("bmc", "probe", "rig02")[1]["rig02"])["tls"] == "PASS"
+
+
+def test_what_a_redfish_boot_override_keeps(fleet, strict):
+    assert fleet.run("boot", "pxe", "rig01")[0] == 0
+    before = fleet.rows("boot", "status", "rig01")[1]
+    rows = fleet.rows("bmc", "probe", "rig01", "--write-test", "--yes")[1]
+    assert verdicts(rows["rig01"])["boot_flags"] == "PASS"
+    assert fleet.rows("boot", "status", "rig01")[1] == before
+
+
+def test_makers_log_ins_by_redfish(fleet, strict):
+    rows = fleet.rows("bmc", "probe", "rig01", "--default-passwords")[1]
+    assert rows["rig01"]["facts"]["default_login"] is None
+    assert strict.log_ins <= 3
+
+
+def test_a_redfish_password_is_rotated(fleet, strict):
+    code, rows = fleet.rows("bmc", "user", "rotate", "rig01", "--yes")
+    assert (code, rows["rig01"]["outcome"]) == (0, "changed")
+    assert strict.password == fleet.stored("rig01") != PASSWORD
+    assert fleet.run("power", "status", "rig01")[0] == 0
+
+
+def test_a_redfish_service_has_no_console_over_ipmi(fleet, strict):
+    code, _, err = fleet.run("bmc", "console", "rig01")
+    assert code == 5
+    assert "has no console over IPMI" in err
+
+
+# --- console ---
+
+
+def test_a_console_is_one_rigs_and_needs_a_terminal(fleet):
+    fleet.add("rig01")
+    fleet.add("rig02")
+    assert fleet.run("bmc", "console", "rig*")[0] == 4
+    code, _, err = fleet.run("bmc", "console", "rig01")
+    assert code == 4
+    assert "needs a terminal" in err
+    assert fleet.run("bmc", "console", "hand")[0] == 5
 
 
 # --- help ---
