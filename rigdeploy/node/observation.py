@@ -283,6 +283,8 @@ class Observation:
     slots: tuple[FirmwareSlot, ...] = ()
     kernel_log: tuple[LogLine, ...] | None = None
     """``None``: the log could not be read, so that nothing in it proves nothing."""
+    taken: float | None = None
+    """Unix time by the node's own clock."""
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Observation:
@@ -312,6 +314,7 @@ class Observation:
             nics=tuple(reader.nics(document)),
             slots=tuple(reader.slots(document)),
             kernel_log=reader.kernel_log(document),
+            taken=reader.number(document, "taken", "observation"),
             unread=(*unread_of(document), *reader.unread),
         )
 

@@ -1651,6 +1651,7 @@ def observe(node: Node) -> dict[str, Any]:
     slots = attempt(node, "slots", lambda _node: read_slots(firmware or {}), [])
     document = {
         "schema": SCHEMA,
+        "taken": round(time.time(), 3),
         "host": attempt(node, "host", read_host, {}),
         "cpu": attempt(node, "cpu", lambda node: read_cpu(node, firmware), {}),
         "memory": attempt(node, "memory", lambda node: read_memory(node, firmware), {}),

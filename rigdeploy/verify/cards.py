@@ -20,6 +20,9 @@ _OTHER_MODEL = 10_000_000
 _WIDTH_STEP = 10_000
 _OUT_OF_ORDER = 1
 
+_FRESH_SECONDS = 60
+"""What may pass between the end of an active check and the look at the node that follows it at once."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -28,7 +31,7 @@ class Card:
     ``slot`` is the declared name; of an extra card, the board's or the node's name, else its PCI address.
     ``ports`` are the ports above the card, nearest first. ``matched_by`` is ``slot name``, ``address`` or
     ``assignment``, and empty when there is nothing to match; ``node_slot`` is the slot's name as the node gives it.
-    ``load`` is what the active check measured of the card.
+    ``load`` is what the active check measured of the card; it is fresh when the node was looked at right after it.
     """
 
     slot: str
@@ -40,6 +43,7 @@ class Card:
     matched_by: str = ""
     node_slot: str = ""
     load: CardLoad | None = None
+    load_is_fresh: bool = False
 
     @property
     def address(self) -> str | None:
@@ -55,11 +59,12 @@ class Card:
 
     @property
     def width(self) -> int | None:
-        """The negotiated width now or, if that was more, under load: a link may be narrower at rest.
+        """The negotiated width now or, if that was more, under a load of a moment ago: a link may be narrower at rest.
 
-        Sysfs reads it anew each time, so it comes before nvidia-smi.
+        A load of long ago proves nothing about a link that has narrowed since. Sysfs reads the width anew each time, so
+        it comes before nvidia-smi.
         """
-        under_load = self.load.link.width_max if self.load is not None and self.samples else None
+        under_load = self.load.link.width_max if self.load is not None and self.load_is_fresh and self.samples else None
         now = first(link.width for link in self._links())
         return max((width for width in (now, under_load) if width is not None), default=None)
 
@@ -160,7 +165,15 @@ def _seen(observation: Observation, device: PciDevice, load: Load | None) -> Car
         ports=tuple(observation.ports_above(device.address)),
         node_slot=slot_name(observation, device),
         load=load.cards.get(device.address) if load is not None else None,
+        load_is_fresh=load is not None and _is_fresh(observation, load),
     )
+
+
+def _is_fresh(observation: Observation, load: Load) -> bool:
+    """Whether the node was looked at right after its cards were under load; both times are by the node's clock."""
+    if observation.taken is None or load.taken is None:
+        return False
+    return 0 <= observation.taken - load.taken <= (load.seconds or 0) + _FRESH_SECONDS
 
 
 _Placed = dict[str, tuple[Card, str]]

@@ -87,7 +87,11 @@ def _why_narrow(case: Case, card: Card, declared: int) -> tuple[str, str]:
 
 def _again(case: Case, card: Card) -> str:
     """What would make a width at rest certain; nothing to add where it was measured at work."""
-    return "" if card.samples else f" rigdeploy verify {case.rig.name} --active measures it under load."
+    return (
+        ""
+        if card.load_is_fresh and card.samples
+        else f" rigdeploy verify {case.rig.name} --active measures it under load."
+    )
 
 
 def generation(case: Case) -> Iterator[Finding]:

@@ -42,6 +42,7 @@ def sound(rig: Rig, catalogue: Catalogue, *, driver: bool = True) -> dict[str, A
     """The observation, as JSON data, of a rig that is exactly as declared; ports at ``0000:INDEX0:01.1``."""
     document: dict[str, Any] = {
         "schema": 1,
+        "taken": 1.79e9 + 25,
         "host": {"virtualisation": "none", "boot_id": "5c1e", "uptime_seconds": 86400.0, "secure_boot": False},
         "driver": {"loaded": driver, "nouveau": False, "answers": driver or None},
         "pci": [],

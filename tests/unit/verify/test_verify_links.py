@@ -164,6 +164,17 @@ def test_width_under_load(bench, catalogue, row):
     assert ("--active" in finding.remedy) == (status == "FAIL" and not samples)
 
 
+@pytest.mark.parametrize("later", [-3600.0, 3600.0, None])
+def test_a_load_of_another_time_excuses_no_narrow_link(bench, later):
+    node = bench()
+    node.put_under_load()
+    node.document["taken"] = node.load["taken"] + later if later else None
+    node.card("PCIE3")["link"]["width"] = node.reading("PCIE3")["link"]["width"] = 8
+    finding = node.finding("link.width", "PCIE3")
+    assert (finding.status, finding.cause, finding.observed) == ("FAIL", "link-degraded", "x8")
+    assert "--active" in finding.remedy
+
+
 def test_a_narrow_link_without_load_fails_and_says_how_to_be_sure(bench):
     node = bench()
     node.card("PCIE3")["link"]["width"] = node.reading("PCIE3")["link"]["width"] = 8
