@@ -755,15 +755,22 @@ def name_slots(node: Node, devices: dict[str, dict[str, Any]]) -> None:
 def name_slots_by_firmware(node: Node, devices: dict[str, dict[str, Any]], slots: list[dict[str, Any]]) -> None:
     """Do the same by the firmware's names, which are the ones on the board; they win over sysfs's numbers.
 
-    Firmware that gives several slots one address means the one that is in use, or nothing at all.
+    Boards give slots that are empty the address of another, or of anything: a slot that is said to be empty names no
+    more than a port with nothing behind it. Of several slots that mean the same function (by one address, or by those
+    of a card and its port) the one in use is meant, or none.
     """
     secondary = secondary_buses(node, devices)
+    claims: dict[str, list[dict[str, Any]]] = {}
     for slot in slots:
-        same = [other for other in slots if other["address"] == slot["address"]]
-        if slot["address"] is None or (len(same) > 1 and [other for other in same if other["used"]] != [slot]):
-            continue
-        for device in of_slot(devices, secondary, slot["address"]):
-            device["slot"] = slot["name"]
+        found = of_slot(devices, secondary, slot["address"]) if slot["address"] else []
+        occupied = len(found) > 1 or any(not (device["class"] or "").startswith("0604") for device in found)
+        if slot["used"] is not False or not occupied:
+            for device in found:
+                claims.setdefault(device["address"], []).append(slot)
+    for address, claiming in claims.items():
+        meant = claiming if len(claiming) == 1 else [slot for slot in claiming if slot["used"]]
+        if len(meant) == 1:
+            devices[address]["slot"] = meant[0]["name"]
 
 
 def secondary_buses(node: Node, devices: dict[str, dict[str, Any]]) -> dict[str, str]:
