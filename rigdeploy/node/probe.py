@@ -934,6 +934,8 @@ def read_nic(node: Node, name: str) -> dict[str, Any]:
 
 CARD_LIMIT = 256
 COMPUTES = "processes/process_info/type"
+DOCUMENT_START = re.compile(r"<(?:\?xml|!DOCTYPE|nvidia_smi_log)\b")
+DOCUMENT_END = "</nvidia_smi_log>"
 
 
 class SmiError(Exception):
@@ -1203,9 +1205,22 @@ def read_card(node: Node, values: dict[str, str], address: str) -> dict[str, Any
     }
 
 
+def without_remarks(node: Node, text: str) -> str:
+    """The document alone. A card that is lost, or one whose infoROM is corrupted, has a line before it or after it."""
+    start = DOCUMENT_START.search(text)
+    end = text.rfind(DOCUMENT_END)
+    if start is None or end < start.end():
+        return text
+    end += len(DOCUMENT_END)
+    remarks = " ".join(f"{text[: start.start()][:VALUE_LIMIT]} {text[end:][:VALUE_LIMIT]}".split())
+    if remarks:
+        node.note("nvidia-smi", f"says beside its document: {remarks}")
+    return text[start.start() : end]
+
+
 def read_gpus(node: Node, text: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """The head of nvidia-smi's document and its cards; a card without a usable address is left out, and noted."""
-    document = SmiDocument(text)
+    document = SmiDocument(without_remarks(node, text))
     gpus = []
     for values in document.cards[:CARD_LIMIT]:
         address = smi_address(values["id"]) or smi_address(values.get("pci/pci_bus_id", ""))
