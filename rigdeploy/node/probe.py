@@ -804,7 +804,7 @@ def of_slot(devices: dict[str, dict[str, Any]], secondary: dict[str, str], addre
 
 # --- disks, file systems, network --------------------------------------------------------------------------------
 
-NO_DISK = re.compile(r"(loop|ram|zram|dm-|md|sr|nbd|fd|zd|mmcblk\d+(boot|rpmb)).*")
+NO_DISK = re.compile(r"(loop|ram|zram|dm-|md|sr|nbd|rbd|drbd|bcache|nullb|ublkb|fd|zd|mmcblk\d+(boot|rpmb)).*")
 SECTORS_PER_MIB = 2048  # sysfs counts in 512 bytes, whatever the disk's own sectors are
 DISK_LIMIT = 256
 MOUNT_LIMIT = 64

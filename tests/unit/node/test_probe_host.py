@@ -139,7 +139,8 @@ def test_disks(tree):
         queue__rotational="1\n",
     )
     disk(tree, "vda", serial="overlay\n")
-    for name in ("loop0", "ram0", "zram0", "dm-0", "md127", "sr0", "nbd0", "mmcblk0boot0"):
+    others = ("loop0", "ram0", "zram0", "dm-0", "md127", "bcache0", "drbd1", "sr0", "nbd0", "rbd0", "mmcblk0boot0")
+    for name in others:
         disk(tree, name)
     disk(tree, "sdb", removable="1\n")
     disk(tree, "sdc", sectors=0)
