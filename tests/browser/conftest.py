@@ -13,7 +13,6 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.report.html import page
 from tests.unit.report.sample import Sample
 
@@ -89,11 +88,6 @@ def start(directory: Path) -> Browser:
     for switch in (*_SWITCHES, f"--user-data-dir={directory / 'profile'}"):
         options.add_argument(switch)
     return Browser(webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver"))), directory)
-
-
-@pytest.fixture(scope="session")
-def catalogue():
-    return Catalogue.load()
 
 
 @pytest.fixture

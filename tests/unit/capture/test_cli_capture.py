@@ -179,7 +179,7 @@ def fleet(rigdeploy, recorded, tmp_path, monkeypatch):
 def test_a_rig_of_the_fleet_with_the_load_that_is_kept(rigdeploy, fleet, node):
     assert "at rest" in rigdeploy("rig01", "-o", "-")[1]
     (fleet / "load").mkdir()
-    (fleet / "load" / "rig01.json").write_text(json.dumps(node().load()))
+    (fleet / "load" / "rig01.json").write_text(json.dumps(node().put_under_load()))
     code, out, err = rigdeploy("rig01", "-o", "-")
     assert (code, "at rest" in out, err) == (0, False, "")
     code, out, _ = rigdeploy("rig01", "--diff", "rig01", "--json")
