@@ -20,6 +20,9 @@ _OTHER_MODEL = 10_000_000
 _WIDTH_STEP = 10_000
 _OUT_OF_ORDER = 1
 
+# GeForce cards sit in P2 under a CUDA load, others in P0; slower states lower the link's speed to save power.
+_LOADED_PSTATE = 2
+
 _FRESH_SECONDS = 60
 """What may pass between the end of an active check and the look at the node that follows it at once."""
 
@@ -88,11 +91,21 @@ class Card:
 
     @property
     def gen(self) -> int | None:
-        """The fastest generation that any reading shows: a link that was seen fast is fast."""
+        """The fastest generation that any reading shows: a link that was seen fast is fast.
+
+        A load of long ago proves nothing about a link that is slow at work now.
+        """
         seen = [link.gen for link in self._links()]
-        if self.load is not None and self.samples:
+        if self.load is not None and self.samples and (self.load_is_fresh or not self.is_at_work):
             seen.append(self.load.link.gen_max)
         return max((gen for gen in seen if gen is not None), default=None)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the driver showed the card at work just now."""
+        if self.reading is None or self.reading.pstate is None:
+            return False
+        return self.reading.pstate <= _LOADED_PSTATE and self.reading.idle is False
 
     @property
     def gen_max(self) -> int | None:

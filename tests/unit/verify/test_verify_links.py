@@ -175,6 +175,19 @@ def test_a_load_of_another_time_excuses_no_narrow_link(bench, later):
     assert "--active" in finding.remedy
 
 
+@pytest.mark.parametrize(
+    ("later", "pstate", "idle", "status"),
+    [(3600.0, 2, False, "FAIL"), (None, 0, False, "FAIL"), (3600.0, 8, True, "PASS"), (25.0, 2, False, "PASS")],
+)
+def test_a_load_of_another_time_excuses_no_link_that_is_slow_at_work(bench, later, pstate, idle, status):
+    node = bench()
+    node.put_under_load()
+    node.document["taken"] = node.load["taken"] + later if later else None
+    node.card("PCIE3")["link"]["gen"] = node.reading("PCIE3")["link"]["gen"] = 1
+    node.reading("PCIE3").update(pstate=pstate, idle=idle)
+    assert node.finding("link.generation", "PCIE3").status == status
+
+
 def test_a_narrow_link_without_load_fails_and_says_how_to_be_sure(bench):
     node = bench()
     node.card("PCIE3")["link"]["width"] = node.reading("PCIE3")["link"]["width"] = 8
