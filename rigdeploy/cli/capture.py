@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rigdeploy.cli.common import echo_json, json_option, place_options, read_document
+from rigdeploy.cli.common import (
+    echo_json,
+    inventory_option,
+    json_option,
+    lab_option,
+    read_document,
+    state_option,
+)
 from rigdeploy.errors import EXIT_PASS, EXIT_WARN, UsageError
 from rigdeploy.workspace import DEFAULT_INVENTORY, Workspace
 
@@ -34,7 +41,9 @@ SCHEMA = 1
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
     help="Capture what the probe printed into this file ('-': standard input), and touch no node.",
 )
-@place_options
+@inventory_option
+@state_option
+@lab_option
 @json_option
 def command(
     *,

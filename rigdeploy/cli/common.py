@@ -16,6 +16,23 @@ from rigdeploy.workspace import Workspace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+inventory_option = click.option(
+    "-i",
+    "--inventory",
+    type=click.Path(path_type=Path),
+    envvar="RIGDEPLOY_INVENTORY",
+    help="The fleet's directory (default: inventory/ here).",
+)
+state_option = click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    envvar="RIGDEPLOY_STATE",
+    help="The fleet's state directory (default: .rigdeploy/ beside the inventory).",
+)
+lab_option = click.option(
+    "--lab", is_flag=True, envvar="RIGDEPLOY_LAB", help="Act on the twins; no real rig can be reached."
+)
+
 
 def workspace_options(function: F) -> F:
     """Add ``--inventory``, ``--state`` and ``--lab``; the function gets one ``workspace`` instead.
@@ -31,33 +48,10 @@ def workspace_options_unless(option: str) -> Callable[[F], F]:
     return lambda function: _with_workspace(function, lambda given: given[option] is not None)
 
 
-def place_options(function: F) -> F:
-    """Add ``--inventory``, ``--state`` and ``--lab`` as they are given, with nothing looked for yet."""
-    options = (
-        click.option(
-            "-i",
-            "--inventory",
-            type=click.Path(path_type=Path),
-            envvar="RIGDEPLOY_INVENTORY",
-            help="The fleet's directory (default: inventory/ here).",
-        ),
-        click.option(
-            "--state",
-            type=click.Path(path_type=Path),
-            envvar="RIGDEPLOY_STATE",
-            help="The fleet's state directory (default: .rigdeploy/ beside the inventory).",
-        ),
-        click.option(
-            "--lab", is_flag=True, envvar="RIGDEPLOY_LAB", help="Act on the twins; no real rig can be reached."
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
 def _with_workspace(function: F, without_fleet: Callable[[dict[str, Any]], bool]) -> F:
-    @place_options
+    @inventory_option
+    @state_option
+    @lab_option
     @functools.wraps(function)
     def wrapped(*args: Any, inventory: Path | None, state: Path | None, lab: bool, **kwargs: Any) -> Any:
         optional = without_fleet(kwargs)
