@@ -224,13 +224,18 @@ def _measured(case: Case) -> Iterator[_Measured]:
 
 
 def peers(case: Case) -> Iterator[Finding]:
-    """Every pair of cards: whether one reads the other's memory directly, and how fast. Only where it is declared."""
-    if case.load is None or not case.rig.build.peer_to_peer:
+    """Every pair of cards: whether one reads the other's memory directly, and how fast. Only where it is declared.
+
+    That what one sends to the other arrives wrong is a fault of any rig.
+    """
+    if case.load is None:
         return
     pairs: dict[tuple[str | None, str | None], PairLoad] = {(p.source, p.target): p for p in case.load.pairs}
     for one, other in combinations(case.occupied(), 2):
         places = (one[0].address, other[0].address)
         both = [pairs[key] for key in (places, places[::-1]) if key in pairs]
+        if not case.rig.build.peer_to_peer and all(pair.intact is not False for pair in both):
+            continue
         floor = _PEER_FLOOR * min(rates.bandwidth_gbps(slot.link) for _, slot in (one, other))
         status, cause, remedy = _judge_peers(case, (one[0], other[0]), both, floor)
         speeds = [pair.gbps for pair in both if pair.gbps is not None]
@@ -242,6 +247,9 @@ def peers(case: Case) -> Iterator[Finding]:
 
 def _judge_peers(case: Case, cards: tuple[Card, Card], both: list[PairLoad], floor: float) -> _Judgement:
     names = " and ".join(card.slot for card in cards)
+    if any(pair.intact is False for pair in both):
+        hint = LOOK_ON_THE_HOST if case.is_virtual else "switch the IOMMU off in the BIOS, or boot with iommu=pt"
+        return Status.FAIL, "p2p-corrupt", f"what {names} send to each other arrives wrong: {hint}"
     if any(pair.can_access is False for pair in both):
         return Status.FAIL, "no-p2p", f"the driver does not let {names} reach each other: {_unblock(case, cards)}"
     speeds = [pair.gbps for pair in both if pair.gbps is not None]
