@@ -95,7 +95,8 @@ def build_called(name: str, fleet: Fleet | None, catalogue: Catalogue) -> Build:
     rigs = fleet.rigs if fleet is not None else {}
     build = rigs[name].build if name in rigs else catalogue.builds.get(name)
     if build is None:
-        raise UsageError(f"no build or rig is called '{name}'", f"known: {', '.join([*rigs, *catalogue.builds])}")
+        known = [*rigs, *catalogue.builds]
+        raise UsageError(f"no build or rig is called '{name}'{did_you_mean(name, known)}", f"known: {', '.join(known)}")
     return build
 
 

@@ -42,11 +42,12 @@ def ended(case: Case) -> Iterator[Finding]:
     load = case.load
     if load is None:
         return
-    status, cause, remedy = Status.PASS, "", ""
+    status, cause, remedy, observed = Status.PASS, "", "", load.ended or ""
     why = next((line.why for line in load.unread if line.what == "library"), "")
     again = f"rigdeploy verify {case.rig.name} --active"
     if why and not any(card.h2d_gbps is not None for card in load.cards.values()):
         status, cause, remedy = Status.UNKNOWN, "no-library", f"the driver's libcuda.so.1 cannot be used: {why}"
+        observed = "nothing"
     elif load.ended == "timeout":
         status, cause = Status.UNKNOWN, "timeout"
         seconds = case.rig.verify.seconds
@@ -56,7 +57,7 @@ def ended(case: Case) -> Iterator[Finding]:
     elif load.ended != "done":
         status, cause, remedy = Status.UNKNOWN, "unreadable", f"it does not say how it ended: {again}"
     evidence = {"taken": load.taken, "seconds": load.seconds, "cards": len(load.cards)}
-    yield Finding("load", "rig", status, "done", load.ended or "", cause, remedy, evidence)
+    yield Finding("load", "rig", status, "done", observed, cause, remedy, evidence)
 
 
 def bandwidth(case: Case) -> Iterator[Finding]:
