@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,8 +82,11 @@ class Browser:
 
 def start(directory: Path) -> Browser:
     """Start Chromium with everything of its own below a directory; ``quit`` its driver to end it."""
+    # Beside its profile it writes crash reports and settings wherever HOME and XDG's variables (empty: below HOME) say.
+    own = {**os.environ, "HOME": str(directory), "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": ""}
     options = webdriver.ChromeOptions()
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     for switch in (*_SWITCHES, f"--user-data-dir={directory / 'profile'}"):
         options.add_argument(switch)
-    return Browser(webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver"))), directory)
+    service = Service(shutil.which("chromedriver"), env=own)
+    return Browser(webdriver.Chrome(options=options, service=service), directory)
