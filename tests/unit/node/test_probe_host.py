@@ -27,6 +27,15 @@ def test_the_firmwares_names(tree):
     assert host["kernel_arguments"] == "BOOT_IMAGE=/vmlinuz iommu=pt pcie_aspm=off"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "noted"),
+    [("quiet pci=noaer", True), ("pci=realloc,noaer,nomsi quiet", True), ("pci=noaer_recovery aer=noaer", False)],
+)
+def test_a_kernel_that_was_told_not_to_count_errors(tree, why, arguments, noted):
+    tree.file("proc/cmdline", arguments + "\n")
+    assert bool(why(tree.observe(), "aer")) == noted
+
+
 def test_no_firmware_to_ask_is_noted(tree, why):
     tree.root.mkdir()
     document = tree.observe()
