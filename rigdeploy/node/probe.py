@@ -871,9 +871,9 @@ def read_filesystems(node: Node) -> list[dict[str, Any]]:
         if len(fields) < 4:  # noqa: PLR2004 - device, place, type, options
             continue
         device, place, kind = fields[:3]
-        # What has no free space by nature (snaps, CD images) is no disk that fills up.
+        # What has no free space by nature (snaps, CD images) or takes no more (read-only) is no disk that fills up.
         on_disk = device.startswith("/dev/") and not device.startswith(("/dev/loop", "/dev/fuse"))
-        on_disk = on_disk and kind not in ("squashfs", "iso9660", "erofs")
+        on_disk = on_disk and kind not in ("squashfs", "iso9660", "erofs") and "ro" not in fields[3].split(",")
         if place == "/":
             found = {key: value for key, value in found.items() if value != "/"}  # The last one lies on top.
         # A part of a disk that stands in for a file of the kernel's (as in a container) is none either.

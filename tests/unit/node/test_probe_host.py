@@ -197,7 +197,9 @@ proc /proc proc rw 0 0
 /dev/sda1 /srv/models\040and\011more/bound ext4 rw 0 0
 /dev/sda1 /m ext4 rw 0 0
 /dev/loop0 /snap/core/1 squashfs ro 0 0
-/dev/sr0 /media iso9660 ro 0 0
+/dev/sr0 /media iso9660 rw 0 0
+/dev/sr1 /media/windows udf ro,relatime 0 0
+/dev/sdb1 /usr ext4 relatime,ro 0 0
 /dev/fuse /run/user/1000/doc fuse.portal rw 0 0
 192.0.2.1:/export /mnt nfs4 rw 0 0
 tmpfs /tmp tmpfs rw 0 0
