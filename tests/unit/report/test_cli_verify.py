@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 
 import pytest
 
-from rigdeploy.cli.main import run
 from rigdeploy.errors import NodeError, UnreachableError
 from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
@@ -55,20 +55,11 @@ def load(*, boot="5c1e", **card):
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
+def call(rigdeploy, tmp_path):
+    """Run ``rigdeploy verify`` where a fleet is declared."""
     (tmp_path / "inventory").mkdir()
     (tmp_path / "inventory/fleet.yml").write_text(FLEET)
-    monkeypatch.chdir(tmp_path)
-    for name in ("RIGDEPLOY_INVENTORY", "RIGDEPLOY_STATE", "RIGDEPLOY_LAB"):
-        monkeypatch.delenv(name, raising=False)
-
-    def make(*arguments):
-        monkeypatch.setattr("sys.argv", ["rigdeploy", "verify", *arguments])
-        code = run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return make
+    return functools.partial(rigdeploy, "verify")
 
 
 @pytest.fixture
