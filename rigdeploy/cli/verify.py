@@ -84,12 +84,14 @@ def command(
     else:
         judged = _judge_live(workspace, rigs, active=active, force=force)
         results = [one.result for one in judged]
-    _show(results, as_json=as_json)
-    _write(results, html=html, junit=junit, prometheus=prometheus)
-    if judged:  # last: a full disk must not cost the answer
-        from rigdeploy.run.verify import keep
+    try:
+        _show(results, as_json=as_json)
+        _write(results, html=html, junit=junit, prometheus=prometheus)
+    finally:  # last, for a full disk must not cost the answer; whatever became of the reports, what was measured is kept
+        if judged:
+            from rigdeploy.run.verify import keep
 
-        keep(judged, workspace)
+            keep(judged, workspace)
     return results_exit_code(results, strict=strict)
 
 
