@@ -87,7 +87,7 @@ def command(
     try:
         _show(results, as_json=as_json)
         _write(results, html=html, junit=junit, prometheus=prometheus)
-    finally:  # last, for a full disk must not cost the answer; whatever became of the reports, what was measured is kept
+    finally:  # last, for a full disk must not cost the answer; and whatever became of the reports
         if judged:
             from rigdeploy.run.verify import keep
 
