@@ -92,7 +92,8 @@ class NvLinks:
 class Load:
     """One active check. ``ended`` is ``done``, ``cancelled`` or ``timeout``; ``taken`` is a Unix time.
 
-    It is valid for as long as the node keeps running: compare ``boot_id`` with the observation's.
+    It is valid for as long as the node keeps running: compare ``boot_id`` with the observation's. ``kept`` marks one
+    that was not made for this verdict but for an earlier one.
     """
 
     boot_id: str | None
@@ -103,6 +104,7 @@ class Load:
     pairs: tuple[PairLoad, ...]
     nvlinks: Mapping[str, NvLinks]
     unread: tuple[Unread, ...]
+    kept: bool = False
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Load:

@@ -148,7 +148,6 @@ class Host:
     bios: str | None = None
     secure_boot: bool | None = None
     iommu: bool | None = None
-    kernel_arguments: str | None = None
 
 
 @dataclass(frozen=True)
@@ -354,7 +353,6 @@ class _Reader(Values):
             bios=self.text(table, "bios", "host"),
             secure_boot=self.flag(table, "secure_boot", "host"),
             iommu=self.flag(table, "iommu", "host"),
-            kernel_arguments=self.text(table, "kernel_arguments", "host"),
         )
 
     def driver(self, table: dict[str, Any]) -> Driver:

@@ -249,7 +249,7 @@ def read_host(node: Node) -> dict[str, Any]:
         architecture = os.uname().machine
     if architecture is None:
         node.note("host.architecture", "/proc/sys/kernel/arch: not there")
-    arguments = node.line("/proc/cmdline", "host.kernel_arguments")
+    arguments = node.line("/proc/cmdline", "aer")
     if re.search(r"(?:^| )pci=(?:[^ ]*,)?noaer(?:[, ]|$)", arguments or ""):
         # The counters are there all the same, and stay at zero.
         node.note("aer", "the kernel counts no PCIe errors: it was started with pci=noaer")
@@ -268,7 +268,6 @@ def read_host(node: Node) -> dict[str, Any]:
         "bios": firmware_text(node, "bios_version", "host.bios"),
         "secure_boot": secure_boot(node),
         "iommu": iommu(node),
-        "kernel_arguments": arguments,
     }
 
 

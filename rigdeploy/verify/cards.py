@@ -132,13 +132,14 @@ def first(values: Iterable[int | None]) -> int | None:
 def match(build: Build, catalogue: Catalogue, observation: Observation, load: Load | None = None) -> list[Card]:
     """Every declared slot, in declared order, with its card; then the cards that were not declared.
 
-    By the slot's name where the node has it, then by the declared address, then by the assignment of what is left
-    that agrees best with the declared models, widths and order.
+    By the address that the slot is pinned to, which a person declared because names mislead; then by the slot's name
+    where the node has it; then by the assignment of what is left that agrees best with the declared models, widths and
+    order.
     """
     seen = [_seen(observation, device, load) for device in observed_cards(observation)]
     slots = _slots_by_name(build, catalogue)
-    placed = _by_name(build, seen, slots)
-    placed |= _by_address(build, _left(seen, placed), placed)
+    placed = _by_address(build, seen)
+    placed = _by_name(build, _left(seen, placed), slots) | placed
     free = [slot for slot in build.slots if slot not in placed]
     # A card in a slot that the board has and the build leaves empty is extra, not a stand-in for a missing one.
     loose = [card for card in _left(seen, placed) if _may_be_declared(build, slots.get(_folded(card.node_slot)))]
@@ -184,7 +185,7 @@ def _seen(observation: Observation, device: PciDevice, load: Load | None) -> Car
 
 def _is_fresh(observation: Observation, load: Load) -> bool:
     """Whether the node was looked at right after its cards were under load; both times are by the node's clock."""
-    if observation.taken is None or load.taken is None:
+    if load.kept or observation.taken is None or load.taken is None:
         return False
     return 0 <= observation.taken - load.taken <= (load.seconds or 0) + _FRESH_SECONDS
 
@@ -198,13 +199,16 @@ def _folded(name: str) -> str:
 
 
 def _slots_by_name(build: Build, catalogue: Catalogue) -> _Slots:
-    """The slots of build and board that a name may mean: their own, and what the board's firmware calls them."""
+    """The slots of build and board that a name may mean: their own, and what the board's firmware calls them.
+
+    A slot whose own name is a bare number is not meant by the kernel's count, unless the board says so.
+    """
     board = catalogue.boards.get(build.board)
+    named = {name: list[str]() for name in build.slots}
+    named |= {name: slot.designations for name, slot in (board.slots if board else {}).items()}
     slots: _Slots = {}
-    for name in build.slots:
-        slots.setdefault(_folded(name), set()).add(name)
-    for name, slot in board.slots.items() if board else ():
-        for known in (name, *slot.designations):
+    for name, designations in named.items():
+        for known in designations if name.strip().isdecimal() else (name, *designations):
             slots.setdefault(_folded(known), set()).add(name)
     return slots
 
@@ -238,13 +242,10 @@ def _by_name(build: Build, seen: list[Card], slots: _Slots) -> _Placed:
     return {slot: found for slot, found in placed.items() if slot not in ambiguous}
 
 
-def _by_address(build: Build, left: list[Card], placed: _Placed) -> _Placed:
-    by_address = {card.address: card for card in left}
-    return {
-        name: (by_address[slot.address], "address")
-        for name, slot in build.slots.items()
-        if name not in placed and slot.address in by_address
-    }
+def _by_address(build: Build, seen: list[Card]) -> _Placed:
+    by_address = {card.address: card for card in seen}
+    pinned = {name: slot.address for name, slot in build.slots.items()}
+    return {name: (by_address[at], "address") for name, at in pinned.items() if at in by_address}
 
 
 def _by_assignment(build: Build, catalogue: Catalogue, slots: list[str], cards: list[Card]) -> _Placed:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rigdeploy.fleet.link import Link
+from rigdeploy.node.load import Load
+from rigdeploy.verify.rules import judge
 
 # declared, current, card's, port's, virtual -> status, cause
 WIDTHS = [
@@ -186,6 +190,16 @@ def test_a_load_of_another_time_excuses_no_link_that_is_slow_at_work(bench, late
     node.card("PCIE3")["link"]["gen"] = node.reading("PCIE3")["link"]["gen"] = 1
     node.reading("PCIE3").update(pstate=pstate, idle=idle)
     assert node.finding("link.generation", "PCIE3").status == status
+
+
+def test_a_load_that_was_kept_excuses_no_narrow_link_however_short_ago_it_was(bench):
+    node = bench()
+    node.put_under_load()
+    node.card("PCIE3")["link"]["width"] = node.reading("PCIE3")["link"]["width"] = 8
+    assert not node.wrong()
+    kept = replace(Load.parse(node.load), kept=True)
+    found = judge(node.rig, node.catalogue, node.observation(), kept)
+    assert [(f.check, f.cause) for f in found if f.status != "PASS"] == [("link.width", "link-degraded")]
 
 
 def test_a_narrow_link_without_load_fails_and_says_how_to_be_sure(bench):
