@@ -27,7 +27,7 @@ demo: setup  ## two virtual rigs, from powered off to verified
 test: test-unit test-newest test-browser test-local test-lab test-roles  ## everything, from the pure tests to roles on twins
 
 .PHONY: test-unit
-test-unit: setup-dev  ## the pure tests (under a minute)
+test-unit: setup-dev  ## the pure tests (about a minute)
 	$(BIN)/pytest tests/unit
 
 .PHONY: test-newest

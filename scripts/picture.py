@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from rigdeploy.fleet.catalogue import Catalogue
-from tests.browser.conftest import start
+from tests.browser.chromium import start
 from tests.unit.report.sample import Sample
 
 TARGET = Path("docs/images/report.png")

@@ -1,4 +1,4 @@
-"""What all tests share: a temporary directory of their own, so that nothing of theirs is left in the machine's."""
+"""What all tests share: the catalogue, and a temporary directory, so that nothing is left in the machine's own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+
+import pytest
+
+from rigdeploy.fleet.catalogue import Catalogue
 
 
 def pytest_configure(config) -> None:
@@ -17,3 +21,9 @@ def pytest_configure(config) -> None:
 def pytest_unconfigure(config) -> None:
     """Remove it."""
     shutil.rmtree(config.stash_directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    """The boards, cards and builds that are shipped."""
+    return Catalogue.load()

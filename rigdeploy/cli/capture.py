@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rigdeploy.cli.common import echo_json, json_option
+from rigdeploy.cli.common import (
+    echo_json,
+    inventory_option,
+    json_option,
+    lab_option,
+    read_document,
+    state_option,
+)
 from rigdeploy.errors import EXIT_PASS, EXIT_WARN, UsageError
 from rigdeploy.workspace import DEFAULT_INVENTORY, Workspace
 
@@ -34,21 +41,9 @@ SCHEMA = 1
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
     help="Capture what the probe printed into this file ('-': standard input), and touch no node.",
 )
-@click.option(
-    "-i",
-    "--inventory",
-    type=click.Path(path_type=Path),
-    envvar="RIGDEPLOY_INVENTORY",
-    default=Path(DEFAULT_INVENTORY),
-    help="The fleet's directory (default: inventory/ here); there need be no fleet.yml yet.",
-)
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path),
-    envvar="RIGDEPLOY_STATE",
-    help="The fleet's state directory (default: .rigdeploy/ beside the inventory).",
-)
-@click.option("--lab", is_flag=True, envvar="RIGDEPLOY_LAB", help="Act on the twins; no real rig can be reached.")
+@inventory_option
+@state_option
+@lab_option
 @json_option
 def command(
     *,
@@ -58,7 +53,7 @@ def command(
     output: str | None,
     force: bool,
     observation: Path | None,
-    inventory: Path,
+    inventory: Path | None,
     state: Path | None,
     lab: bool,
     as_json: bool,
@@ -68,8 +63,8 @@ def command(
     NODE is a rig of the fleet or, before there is one, an ssh destination: [user@]host[:port], as root when no user is
     named. What could not be read, or is not as card and port can be, stands in the file as a WARNING.
 
-    Ends with 0, or with 1 when there are warnings. With --diff: 0 when nothing differs, 2 when something does, 3 when
-    only what could not be read may.
+    There need be no fleet.yml yet. Ends with 0, or with 1 when there are warnings. With --diff: 0 when nothing
+    differs, 2 when something does, 3 when only what could not be read may.
 
     \b
     Examples:
@@ -80,12 +75,13 @@ def command(
     """
     from rigdeploy.capture.capture import capture
     from rigdeploy.fleet.catalogue import Catalogue
+    from rigdeploy.fleet.fleet import build_called
 
     _check(node, build, diff, output, observation, force=force)
     workspace = _workspace(inventory, state, lab=lab)
     fleet = _fleet(workspace)
     catalogue = fleet.catalogue if fleet is not None else Catalogue.load(workspace.inventory)
-    declared = _declared(diff, fleet, catalogue.builds) if diff is not None else None
+    declared = build_called(diff, fleet, catalogue) if diff is not None else None
     label = node or (observation.name if observation is not None and observation.name != "-" else "a recording")
     seen = _seen(node, observation, fleet, workspace)
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -110,9 +106,9 @@ def _check(
         raise UsageError(f"'{build}' cannot be a build's name", f"wanted: {NAME_RULE}")
 
 
-def _workspace(inventory: Path, state: Path | None, *, lab: bool) -> Workspace:
+def _workspace(inventory: Path | None, state: Path | None, *, lab: bool) -> Workspace:
     """The fleet's files, or the place where they will be."""
-    directory = inventory.absolute()
+    directory = (inventory or Path(DEFAULT_INVENTORY)).absolute()
     if lab or directory.is_file() or (directory / "fleet.yml").is_file():
         workspace = Workspace.find(inventory, state, lab=lab)
         if lab:
@@ -129,24 +125,12 @@ def _fleet(workspace: Workspace) -> Fleet | None:
     return load_fleet(workspace) if workspace.fleet_file.is_file() else None
 
 
-def _declared(name: str, fleet: Fleet | None, builds: dict[str, Build]) -> Build:
-    """The build of a rig, or of this name."""
-    if fleet is not None and name in fleet.rigs:
-        return fleet.rigs[name].build
-    if name not in builds:
-        known = ", ".join([*(fleet.rigs if fleet is not None else ()), *builds])
-        raise UsageError(f"no build or rig is called '{name}'", f"known: {known}")
-    return builds[name]
-
-
 def _seen(node: str | None, file: Path | None, fleet: Fleet | None, workspace: Workspace) -> Seen:
     from rigdeploy.node.observation import Observation
-    from rigdeploy.node.values import DOCUMENT_LIMIT
     from rigdeploy.run.capture import Seen, look
 
     if file is not None:
-        with click.open_file(str(file), "rb") as stream:
-            return Seen(Observation.from_json(stream.read(DOCUMENT_LIMIT + 1)))
+        return Seen(Observation.from_json(read_document(file)))
     return look(node or "", fleet, workspace, lambda line: click.echo(line, err=True))
 
 

@@ -1,4 +1,4 @@
-"""What commands share: the options that find a fleet, and JSON output."""
+"""What commands share: the options that find a fleet, documents that are read, and what is written."""
 
 from __future__ import annotations
 
@@ -16,6 +16,23 @@ from rigdeploy.workspace import Workspace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+inventory_option = click.option(
+    "-i",
+    "--inventory",
+    type=click.Path(path_type=Path),
+    envvar="RIGDEPLOY_INVENTORY",
+    help="The fleet's directory (default: inventory/ here).",
+)
+state_option = click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    envvar="RIGDEPLOY_STATE",
+    help="The fleet's state directory (default: .rigdeploy/ beside the inventory).",
+)
+lab_option = click.option(
+    "--lab", is_flag=True, envvar="RIGDEPLOY_LAB", help="Act on the twins; no real rig can be reached."
+)
+
 
 def workspace_options(function: F) -> F:
     """Add ``--inventory``, ``--state`` and ``--lab``; the function gets one ``workspace`` instead.
@@ -32,20 +49,9 @@ def workspace_options_unless(option: str) -> Callable[[F], F]:
 
 
 def _with_workspace(function: F, without_fleet: Callable[[dict[str, Any]], bool]) -> F:
-    @click.option(
-        "-i",
-        "--inventory",
-        type=click.Path(path_type=Path),
-        envvar="RIGDEPLOY_INVENTORY",
-        help="The fleet's directory (default: inventory/ here).",
-    )
-    @click.option(
-        "--state",
-        type=click.Path(path_type=Path),
-        envvar="RIGDEPLOY_STATE",
-        help="The fleet's state directory (default: .rigdeploy/ beside the inventory).",
-    )
-    @click.option("--lab", is_flag=True, envvar="RIGDEPLOY_LAB", help="Act on the twins; no real rig can be reached.")
+    @inventory_option
+    @state_option
+    @lab_option
     @functools.wraps(function)
     def wrapped(*args: Any, inventory: Path | None, state: Path | None, lab: bool, **kwargs: Any) -> Any:
         optional = without_fleet(kwargs)
@@ -78,6 +84,14 @@ def command_line() -> str:
 def echo_json(data: Any) -> None:
     """Print data as JSON on standard output."""
     click.echo(json.dumps(data, indent=2, default=str))
+
+
+def read_document(file: Path) -> bytes:
+    """What a node printed into a file (``-``: standard input), as far as any of it is looked at."""
+    from rigdeploy.node.values import DOCUMENT_LIMIT
+
+    with click.open_file(str(file), "rb") as stream:
+        return bytes(stream.read(DOCUMENT_LIMIT + 1))
 
 
 def report_option(name: str, what: str) -> Callable[[F], F]:

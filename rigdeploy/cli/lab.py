@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from rigdeploy.cli.common import echo_json, json_option, rig_arguments
+from rigdeploy.cli.common import echo_json, inventory_option, json_option, rig_arguments, state_option
 from rigdeploy.errors import UsageError
 from rigdeploy.workspace import Workspace
 
@@ -27,12 +27,9 @@ _RIG_FAULTS = (
 
 def fleet_options(function: F) -> F:
     """Add ``--inventory`` and ``--state``: the lab is built and broken from outside, so there is no ``--lab``."""
-    path = click.Path(path_type=Path)
-    inventory_help = "The fleet's directory (default: inventory/ here)."
-    state_help = "The fleet's state directory (default: .rigdeploy/ beside the inventory)."
 
-    @click.option("-i", "--inventory", type=path, envvar="RIGDEPLOY_INVENTORY", help=inventory_help)
-    @click.option("--state", type=path, envvar="RIGDEPLOY_STATE", help=state_help)
+    @inventory_option
+    @state_option
     @functools.wraps(function)
     def wrapped(*args: Any, inventory: Path | None, state: Path | None, **kwargs: Any) -> Any:
         return function(*args, workspace=Workspace.find(inventory, state, lab=False), **kwargs)

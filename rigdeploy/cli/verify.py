@@ -12,6 +12,7 @@ from rigdeploy.cli.common import (
     command_line,
     echo_json,
     json_option,
+    read_document,
     report_option,
     rig_arguments,
     workspace_options_unless,
@@ -72,7 +73,7 @@ def command(
       rigdeploy verify --bmc                sensors and event logs, too
       rigdeploy verify rig01 --json         one rig, for a program
       rigdeploy verify --html fleet.html --junit fleet.xml
-      rigdeploy verify --observation node.json --build pro-4x3090
+      rigdeploy verify --observation node.json --load load.json --build pro-4x3090
     """
     from rigdeploy.report.result import results_exit_code
 
@@ -81,16 +82,19 @@ def command(
     if observation is not None and build is not None:
         from rigdeploy.run.recorded import judge_recorded
 
-        results = [judge_recorded(workspace, build, _read(observation), None if load is None else _read(load))]
+        under_load = None if load is None else read_document(load)
+        results = [judge_recorded(workspace, build, read_document(observation), under_load)]
     else:
         judged = _judge_live(workspace, rigs, active=active, force=force, bmc=bmc)
         results = [one.result for one in judged]
-    _show(results, as_json=as_json)
-    _write(results, html=html, junit=junit, prometheus=prometheus)
-    if judged:  # last: a full disk must not cost the answer
-        from rigdeploy.run.verify import keep
+    try:
+        _show(results, as_json=as_json)
+        _write(results, html=html, junit=junit, prometheus=prometheus)
+    finally:  # last, for a full disk must not cost the answer; and whatever became of the reports
+        if judged:
+            from rigdeploy.run.verify import keep
 
-        keep(judged, workspace)
+            keep(judged, workspace)
     return results_exit_code(results, strict=strict)
 
 
@@ -133,14 +137,6 @@ def _judge_live(
 
     command = f"rigdeploy {command_line()}"
     return verify_under_load(rigs, fleet.catalogue, workspace, open_progress(), command=command, force=force, bmc=bmc)
-
-
-def _read(file: Path) -> bytes:
-    """A document as far as any of them is looked at."""
-    from rigdeploy.node.values import DOCUMENT_LIMIT
-
-    with click.open_file(str(file), "rb") as stream:
-        return bytes(stream.read(DOCUMENT_LIMIT + 1))
 
 
 def _show(results: list[RigResult], *, as_json: bool) -> None:

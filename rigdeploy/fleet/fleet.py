@@ -10,7 +10,7 @@ from typing import Any
 from rigdeploy.errors import LabError, Problem, UsageError
 from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.fleet.document import Document, Place
-from rigdeploy.fleet.models import Rig
+from rigdeploy.fleet.models import Build, Rig
 from rigdeploy.fleet.validate import did_you_mean
 from rigdeploy.workspace import Workspace
 
@@ -93,6 +93,16 @@ class Fleet:
             for name, rig in self.rigs.items()
             if not wanted or any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)
         ]
+
+
+def build_called(name: str, fleet: Fleet | None, catalogue: Catalogue) -> Build:
+    """The build of the rig of this name, else the build of this name; UsageError where there is neither."""
+    rigs = fleet.rigs if fleet is not None else {}
+    build = rigs[name].build if name in rigs else catalogue.builds.get(name)
+    if build is None:
+        known = [*rigs, *catalogue.builds]
+        raise UsageError(f"no build or rig is called '{name}'{did_you_mean(name, known)}", f"known: {', '.join(known)}")
+    return build
 
 
 def merge(base: Any, override: Any) -> Any:

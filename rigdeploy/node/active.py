@@ -628,7 +628,7 @@ def measure_pairs(node: Node, cards: list[Card]) -> None:
             if node.over():
                 return
             record: dict[str, Any] = {"source": source.address, "target": target.address}
-            record.update(can_access=None, gbps=None)
+            record.update(can_access=None, gbps=None, intact=None)
             node.document["pairs"].append(record)
             try:
                 measure_pair(source, target, record)
@@ -651,7 +651,8 @@ def measure_pair(source: Card, target: Card, record: dict[str, Any]) -> None:
     target.use()
     target.from_card()
     target.synchronise()
-    if is_filled(target.host.value or 0, word):
+    record["intact"] = is_filled(target.host.value or 0, word)
+    if record["intact"]:
         record["gbps"] = gbps
     else:
         source.node.note(f"pairs[{source.address},{target.address}]", "what was copied arrived wrong")

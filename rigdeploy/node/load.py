@@ -66,12 +66,16 @@ class CardLoad:
 
 @dataclass(frozen=True)
 class PairLoad:
-    """A copy from one card to another: whether the driver allows it directly, and how fast it was in GB/s."""
+    """A copy from one card to another: whether the driver allows it directly, and how fast it was in GB/s.
+
+    ``intact`` is whether what was copied arrived as it was sent.
+    """
 
     source: str
     target: str
     can_access: bool | None = None
     gbps: float | None = None
+    intact: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ class NvLinks:
 class Load:
     """One active check. ``ended`` is ``done``, ``cancelled`` or ``timeout``; ``taken`` is a Unix time.
 
-    It is valid for as long as the node keeps running: compare ``boot_id`` with the observation's.
+    It is valid for as long as the node keeps running: compare ``boot_id`` with the observation's. ``kept`` marks one
+    that was not made for this verdict but for an earlier one.
     """
 
     boot_id: str | None
@@ -99,6 +104,7 @@ class Load:
     pairs: tuple[PairLoad, ...]
     nvlinks: Mapping[str, NvLinks]
     unread: tuple[Unread, ...]
+    kept: bool = False
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Load:
@@ -167,8 +173,8 @@ class _Reader(Values):
             source, target = (self.address(table, key, "pairs[]") for key in ("source", "target"))
             if source is not None and target is not None:
                 what = f"pairs[{source},{target}]"
-                can_access = self.flag(table, "can_access", what)
-                yield PairLoad(source, target, can_access, self.number(table, "gbps", what))
+                can_access, intact = (self.flag(table, key, what) for key in ("can_access", "intact"))
+                yield PairLoad(source, target, can_access, self.number(table, "gbps", what), intact)
 
     def nvlinks(self, document: dict[str, Any]) -> Iterator[NvLinks]:
         for table in tables_of(document.get("nvlinks")):

@@ -148,7 +148,6 @@ class Host:
     bios: str | None = None
     secure_boot: bool | None = None
     iommu: bool | None = None
-    kernel_arguments: str | None = None
 
 
 @dataclass(frozen=True)
@@ -283,6 +282,8 @@ class Observation:
     slots: tuple[FirmwareSlot, ...] = ()
     kernel_log: tuple[LogLine, ...] | None = None
     """``None``: the log could not be read, so that nothing in it proves nothing."""
+    taken: float | None = None
+    """Unix time by the node's own clock."""
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Observation:
@@ -312,6 +313,7 @@ class Observation:
             nics=tuple(reader.nics(document)),
             slots=tuple(reader.slots(document)),
             kernel_log=reader.kernel_log(document),
+            taken=reader.number(document, "taken", "observation"),
             unread=(*unread_of(document), *reader.unread),
         )
 
@@ -351,7 +353,6 @@ class _Reader(Values):
             bios=self.text(table, "bios", "host"),
             secure_boot=self.flag(table, "secure_boot", "host"),
             iommu=self.flag(table, "iommu", "host"),
-            kernel_arguments=self.text(table, "kernel_arguments", "host"),
         )
 
     def driver(self, table: dict[str, Any]) -> Driver:

@@ -249,6 +249,10 @@ def read_host(node: Node) -> dict[str, Any]:
         architecture = os.uname().machine
     if architecture is None:
         node.note("host.architecture", "/proc/sys/kernel/arch: not there")
+    arguments = node.line("/proc/cmdline", "aer")
+    if re.search(r"(?:^| )pci=(?:[^ ]*,)?noaer(?:[, ]|$)", arguments or ""):
+        # The counters are there all the same, and stay at zero.
+        node.note("aer", "the kernel counts no PCIe errors: it was started with pci=noaer")
     return {
         "hostname": node.line("/proc/sys/kernel/hostname", "host.hostname"),
         "boot_id": node.line("/proc/sys/kernel/random/boot_id", "host.boot_id"),
@@ -264,7 +268,6 @@ def read_host(node: Node) -> dict[str, Any]:
         "bios": firmware_text(node, "bios_version", "host.bios"),
         "secure_boot": secure_boot(node),
         "iommu": iommu(node),
-        "kernel_arguments": node.line("/proc/cmdline", "host.kernel_arguments"),
     }
 
 
@@ -755,15 +758,22 @@ def name_slots(node: Node, devices: dict[str, dict[str, Any]]) -> None:
 def name_slots_by_firmware(node: Node, devices: dict[str, dict[str, Any]], slots: list[dict[str, Any]]) -> None:
     """Do the same by the firmware's names, which are the ones on the board; they win over sysfs's numbers.
 
-    Firmware that gives several slots one address means the one that is in use, or nothing at all.
+    Boards give slots that are empty the address of another, or of anything: a slot that is said to be empty names no
+    more than a port with nothing behind it. Of several slots that mean the same function (by one address, or by those
+    of a card and its port) the one in use is meant, or none.
     """
     secondary = secondary_buses(node, devices)
+    claims: dict[str, list[dict[str, Any]]] = {}
     for slot in slots:
-        same = [other for other in slots if other["address"] == slot["address"]]
-        if slot["address"] is None or (len(same) > 1 and [other for other in same if other["used"]] != [slot]):
-            continue
-        for device in of_slot(devices, secondary, slot["address"]):
-            device["slot"] = slot["name"]
+        found = of_slot(devices, secondary, slot["address"]) if slot["address"] else []
+        occupied = len(found) > 1 or any(not (device["class"] or "").startswith("0604") for device in found)
+        if slot["used"] is not False or not occupied:
+            for device in found:
+                claims.setdefault(device["address"], []).append(slot)
+    for address, claiming in claims.items():
+        meant = claiming if len(claiming) == 1 else [slot for slot in claiming if slot["used"]]
+        if len(meant) == 1:
+            devices[address]["slot"] = meant[0]["name"]
 
 
 def secondary_buses(node: Node, devices: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -797,7 +807,7 @@ def of_slot(devices: dict[str, dict[str, Any]], secondary: dict[str, str], addre
 
 # --- disks, file systems, network --------------------------------------------------------------------------------
 
-NO_DISK = re.compile(r"(loop|ram|zram|dm-|md|sr|nbd|fd|zd|mmcblk\d+(boot|rpmb)).*")
+NO_DISK = re.compile(r"(loop|ram|zram|dm-|md|sr|nbd|rbd|drbd|bcache|nullb|ublkb|fd|zd|mmcblk\d+(boot|rpmb)).*")
 SECTORS_PER_MIB = 2048  # sysfs counts in 512 bytes, whatever the disk's own sectors are
 DISK_LIMIT = 256
 MOUNT_LIMIT = 64
@@ -860,9 +870,9 @@ def read_filesystems(node: Node) -> list[dict[str, Any]]:
         if len(fields) < 4:  # noqa: PLR2004 - device, place, type, options
             continue
         device, place, kind = fields[:3]
-        # What has no free space by nature (snaps, CD images) is no disk that fills up.
+        # What has no free space by nature (snaps, CD images) or takes no more (read-only) is no disk that fills up.
         on_disk = device.startswith("/dev/") and not device.startswith(("/dev/loop", "/dev/fuse"))
-        on_disk = on_disk and kind not in ("squashfs", "iso9660", "erofs")
+        on_disk = on_disk and kind not in ("squashfs", "iso9660", "erofs") and "ro" not in fields[3].split(",")
         if place == "/":
             found = {key: value for key, value in found.items() if value != "/"}  # The last one lies on top.
         # A part of a disk that stands in for a file of the kernel's (as in a container) is none either.
@@ -927,6 +937,8 @@ def read_nic(node: Node, name: str) -> dict[str, Any]:
 
 CARD_LIMIT = 256
 COMPUTES = "processes/process_info/type"
+DOCUMENT_START = re.compile(r"<(?:\?xml|!DOCTYPE|nvidia_smi_log)\b")
+DOCUMENT_END = "</nvidia_smi_log>"
 
 
 class SmiError(Exception):
@@ -1196,9 +1208,22 @@ def read_card(node: Node, values: dict[str, str], address: str) -> dict[str, Any
     }
 
 
+def without_remarks(node: Node, text: str) -> str:
+    """The document alone. A card that is lost, or one whose infoROM is corrupted, has a line before it or after it."""
+    start = DOCUMENT_START.search(text)
+    end = text.rfind(DOCUMENT_END)
+    if start is None or end < start.end():
+        return text
+    end += len(DOCUMENT_END)
+    remarks = " ".join(f"{text[: start.start()][:VALUE_LIMIT]} {text[end:][:VALUE_LIMIT]}".split())
+    if remarks:
+        node.note("nvidia-smi", f"says beside its document: {remarks}")
+    return text[start.start() : end]
+
+
 def read_gpus(node: Node, text: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """The head of nvidia-smi's document and its cards; a card without a usable address is left out, and noted."""
-    document = SmiDocument(text)
+    document = SmiDocument(without_remarks(node, text))
     gpus = []
     for values in document.cards[:CARD_LIMIT]:
         address = smi_address(values["id"]) or smi_address(values.get("pci/pci_bus_id", ""))
@@ -1651,6 +1676,7 @@ def observe(node: Node) -> dict[str, Any]:
     slots = attempt(node, "slots", lambda _node: read_slots(firmware or {}), [])
     document = {
         "schema": SCHEMA,
+        "taken": round(time.time(), 3),
         "host": attempt(node, "host", read_host, {}),
         "cpu": attempt(node, "cpu", lambda node: read_cpu(node, firmware), {}),
         "memory": attempt(node, "memory", lambda node: read_memory(node, firmware), {}),

@@ -75,7 +75,7 @@ def _rig(result: RigResult) -> dict[str, Any]:
         "name": result.rig,
         "word": _word(result),
         "status": (Status.UNKNOWN if error else result.status).value,
-        "error": {"message": display(error.message), "remedy": error.remedy} if error else None,
+        "error": {"message": display(result.why_not), "remedy": error.remedy} if error else None,
         "total": len(statuses),
         "counts": {status.value: statuses.count(status) for status in Status if status in statuses},
         "board": result.board,

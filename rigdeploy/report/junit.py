@@ -33,7 +33,7 @@ def _suite(result: RigResult) -> ET.Element:
     suite = ET.Element("testsuite", name=result.rig)
     if result.error is not None:
         case = ET.SubElement(suite, "testcase", classname=f"{result.rig}.rig", name="looked at", time="0")
-        error = ET.SubElement(case, "error", message=_printable(result.error.message), type=type(result.error).__name__)
+        error = ET.SubElement(case, "error", message=_printable(result.why_not), type=type(result.error).__name__)
         error.text = _printable(result.error.remedy)
     for finding in result.findings:
         suite.append(_case(result.rig, finding))

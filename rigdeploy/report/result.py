@@ -115,6 +115,11 @@ class RigResult:
         """The gravest status of all findings; UNKNOWN where there are none."""
         return worst(self.findings)
 
+    @property
+    def why_not(self) -> str:
+        """Why it could not be looked at, for a place that names the rig already; empty where it could."""
+        return self.error.message.removeprefix(f"{self.rig}: ") if self.error is not None else ""
+
     def about(self, subject: str) -> tuple[Finding, ...]:
         """The findings about one subject, such as a slot."""
         return tuple(finding for finding in self.findings if finding.subject == subject)

@@ -47,7 +47,7 @@ def plain(results: Sequence[RigResult], width: int | None = None) -> Iterator[st
 def summary(result: RigResult) -> str:
     """One rig in one line."""
     if result.error is not None:
-        return f"NOT VERIFIED: {display(result.error.message)}"
+        return f"NOT VERIFIED: {display(result.why_not)}"
     passed = sum(finding.status is Status.PASS for finding in result.findings)
     return f"{result.status.value} ({passed} of {len(result.findings)} checks passed)"
 
@@ -158,7 +158,7 @@ def _wrong(result: RigResult, width: int) -> Iterator[_Line]:
         yield [(status.value, _COLOURS[status]), (f" {first.lstrip()}", "")]
         yield from ([(text, "")] for text in [*more, *_details(group, width), ""])
     if result.error is not None and result.error.remedy:
-        yield [(f"{result.rig} {display(result.error.message)}", "")]
+        yield [(f"{result.rig}: {display(result.why_not)}", "")]
         for text in textwrap.wrap(result.error.remedy, width, initial_indent="  ", subsequent_indent="  "):
             yield [(text, "")]
         yield []

@@ -6,6 +6,7 @@ It is evidence for as long as the node keeps running: who judges compares its bo
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rigdeploy.files import write_atomically
 from rigdeploy.node.load import Load
@@ -32,7 +33,7 @@ def recall(workspace: Workspace, rig: str, say: Callable[[str], None]) -> Load |
     path = workspace.loads / f"{rig}.json"
     try:
         with path.open("rb") as stream:
-            return Load.from_json(stream.read(DOCUMENT_LIMIT + 1))
+            return replace(Load.from_json(stream.read(DOCUMENT_LIMIT + 1)), kept=True)
     except FileNotFoundError:
         return None
     except (OSError, ObservationError) as error:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from rigdeploy.errors import UsageError
 from rigdeploy.fleet.catalogue import Catalogue
+from rigdeploy.fleet.fleet import build_called
 from rigdeploy.fleet.load import load_fleet
 from rigdeploy.fleet.models import ManualPower, Rig
 from rigdeploy.node.load import Load
@@ -44,15 +45,9 @@ def judge_recorded(workspace: Workspace, name: str, observation: bytes, load: by
 
 def _declared(workspace: Workspace, name: str) -> tuple[Catalogue, Rig]:
     """The rig of this name, or a nameless rig of the build of this name; the fleet is read where there is one."""
-    rigs: dict[str, Rig] = {}
-    if workspace.fleet_file.is_file():
-        fleet = load_fleet(workspace)
-        rigs, catalogue = fleet.rigs, fleet.catalogue
-    else:
-        catalogue = Catalogue.load(workspace.inventory)
-    if name in rigs:
-        return catalogue, rigs[name]
-    build = catalogue.builds.get(name)
-    if build is None:
-        raise UsageError(f"no build or rig is called '{name}'", f"known: {', '.join([*rigs, *catalogue.builds])}")
+    fleet = load_fleet(workspace) if workspace.fleet_file.is_file() else None
+    catalogue = fleet.catalogue if fleet is not None else Catalogue.load(workspace.inventory)
+    if fleet is not None and name in fleet.rigs:
+        return catalogue, fleet.rigs[name]
+    build = build_called(name, fleet, catalogue)
     return catalogue, Rig(name=name, address="localhost", build=build, power=ManualPower(driver="manual"))

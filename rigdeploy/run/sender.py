@@ -28,6 +28,10 @@ from rigdeploy.workspace import Workspace
 MAX_OUTPUT = 8 * 1024 * 1024
 """Bytes of one answer that are read; a real one has some tens of KiB. A node must not fill our memory."""
 
+WHOLE = b"}\n"
+"""The end of a whole answer. A process with a thread in a driver's call that never returns prints all it knows, and
+cannot end: what it printed is the answer when its time is over."""
+
 STOP_PAUSE = 0.2
 """Seconds between two looks at whether the whole exchange is to be given up."""
 
@@ -136,20 +140,24 @@ class _Exchange(Generic[T]):
                 stderr=complaint,
                 env=passed_on(os.environ),
             )
+            output = bytearray()
+            late = False
             try:
-                output = await asyncio.wait_for(_exchange(process, self._source), call.timeout)
+                await asyncio.wait_for(_exchange(process, self._source, output), call.timeout)
             except TimeoutError:
-                silence = f"{rig}: {connection.address} gave no answer within {call.timeout:.0f} s"
-                raise UnreachableError(silence) from None
+                late = True
             finally:
                 status = await _end(process)
+            if late and not output.endswith(WHOLE):
+                silence = f"{rig}: {connection.address} gave no answer within {call.timeout:.0f} s"
+                raise UnreachableError(silence)
             if status == ssh.FAILED:
                 raise ssh.explain(rig, connection, self._workspace, _text(complaint))
             if len(output) > MAX_OUTPUT:
                 raise NodeError(f"{rig}: {self._program.name} printed more than {MAX_OUTPUT // 1024**2} MiB")
-            if status != 0:
+            if status != 0 and not late:
                 raise ssh.explain_remote(rig, self._program.name, status, _text(complaint))
-        return output
+        return bytes(output)
 
 
 async def _unless(work: asyncio.Future[list[T]], stop: threading.Event) -> None:
@@ -163,7 +171,7 @@ async def _unless(work: asyncio.Future[list[T]], stop: threading.Event) -> None:
         raise StoppedError
 
 
-async def _exchange(process: asyncio.subprocess.Process, source: bytes) -> bytes:
+async def _exchange(process: asyncio.subprocess.Process, source: bytes, output: bytearray) -> None:
     """Send the program and read what comes back: to its end, or until it is more than anybody wants."""
     if process.stdin is None or process.stdout is None:
         raise AssertionError("both were asked for as pipes")
@@ -173,13 +181,11 @@ async def _exchange(process: asyncio.subprocess.Process, source: bytes) -> bytes
     except (BrokenPipeError, ConnectionResetError):
         pass  # ssh ended before it read everything: its exit status says why
     process.stdin.close()
-    output = bytearray()
     while chunk := await process.stdout.read(65536):
         output += chunk
         if len(output) > MAX_OUTPUT:
-            return bytes(output)
+            return
     await process.wait()
-    return bytes(output)
 
 
 async def _end(process: asyncio.subprocess.Process) -> int:

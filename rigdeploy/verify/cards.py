@@ -20,6 +20,12 @@ _OTHER_MODEL = 10_000_000
 _WIDTH_STEP = 10_000
 _OUT_OF_ORDER = 1
 
+# GeForce cards sit in P2 under a CUDA load, others in P0; slower states lower the link's speed to save power.
+_LOADED_PSTATE = 2
+
+_FRESH_SECONDS = 60
+"""What may pass between the end of an active check and the look at the node that follows it at once."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -28,7 +34,7 @@ class Card:
     ``slot`` is the declared name; of an extra card, the board's or the node's name, else its PCI address.
     ``ports`` are the ports above the card, nearest first. ``matched_by`` is ``slot name``, ``address`` or
     ``assignment``, and empty when there is nothing to match; ``node_slot`` is the slot's name as the node gives it.
-    ``load`` is what the active check measured of the card.
+    ``load`` is what the active check measured of the card; it is fresh when the node was looked at right after it.
     """
 
     slot: str
@@ -40,6 +46,7 @@ class Card:
     matched_by: str = ""
     node_slot: str = ""
     load: CardLoad | None = None
+    load_is_fresh: bool = False
 
     @property
     def address(self) -> str | None:
@@ -55,11 +62,12 @@ class Card:
 
     @property
     def width(self) -> int | None:
-        """The negotiated width now or, if that was more, under load: a link may be narrower at rest.
+        """The negotiated width now or, if that was more, under a load of a moment ago: a link may be narrower at rest.
 
-        Sysfs reads it anew each time, so it comes before nvidia-smi.
+        A load of long ago proves nothing about a link that has narrowed since. Sysfs reads the width anew each time, so
+        it comes before nvidia-smi.
         """
-        under_load = self.load.link.width_max if self.load is not None and self.samples else None
+        under_load = self.load.link.width_max if self.load is not None and self.load_is_fresh and self.samples else None
         now = first(link.width for link in self._links())
         return max((width for width in (now, under_load) if width is not None), default=None)
 
@@ -83,11 +91,21 @@ class Card:
 
     @property
     def gen(self) -> int | None:
-        """The fastest generation that any reading shows: a link that was seen fast is fast."""
+        """The fastest generation that any reading shows: a link that was seen fast is fast.
+
+        A load of long ago proves nothing about a link that is slow at work now.
+        """
         seen = [link.gen for link in self._links()]
-        if self.load is not None and self.samples:
+        if self.load is not None and self.samples and (self.load_is_fresh or not self.is_at_work):
             seen.append(self.load.link.gen_max)
         return max((gen for gen in seen if gen is not None), default=None)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the driver showed the card at work just now."""
+        if self.reading is None or self.reading.pstate is None:
+            return False
+        return self.reading.pstate <= _LOADED_PSTATE and self.reading.idle is False
 
     @property
     def gen_max(self) -> int | None:
@@ -114,13 +132,14 @@ def first(values: Iterable[int | None]) -> int | None:
 def match(build: Build, catalogue: Catalogue, observation: Observation, load: Load | None = None) -> list[Card]:
     """Every declared slot, in declared order, with its card; then the cards that were not declared.
 
-    By the slot's name where the node has it, then by the declared address, then by the assignment of what is left
-    that agrees best with the declared models, widths and order.
+    By the address that the slot is pinned to, which a person declared because names mislead; then by the slot's name
+    where the node has it; then by the assignment of what is left that agrees best with the declared models, widths and
+    order.
     """
     seen = [_seen(observation, device, load) for device in observed_cards(observation)]
     slots = _slots_by_name(build, catalogue)
-    placed = _by_name(build, seen, slots)
-    placed |= _by_address(build, _left(seen, placed), placed)
+    placed = _by_address(build, seen)
+    placed = _by_name(build, _left(seen, placed), slots) | placed
     free = [slot for slot in build.slots if slot not in placed]
     # A card in a slot that the board has and the build leaves empty is extra, not a stand-in for a missing one.
     loose = [card for card in _left(seen, placed) if _may_be_declared(build, slots.get(_folded(card.node_slot)))]
@@ -160,7 +179,15 @@ def _seen(observation: Observation, device: PciDevice, load: Load | None) -> Car
         ports=tuple(observation.ports_above(device.address)),
         node_slot=slot_name(observation, device),
         load=load.cards.get(device.address) if load is not None else None,
+        load_is_fresh=load is not None and _is_fresh(observation, load),
     )
+
+
+def _is_fresh(observation: Observation, load: Load) -> bool:
+    """Whether the node was looked at right after its cards were under load; both times are by the node's clock."""
+    if load.kept or observation.taken is None or load.taken is None:
+        return False
+    return 0 <= observation.taken - load.taken <= (load.seconds or 0) + _FRESH_SECONDS
 
 
 _Placed = dict[str, tuple[Card, str]]
@@ -172,13 +199,16 @@ def _folded(name: str) -> str:
 
 
 def _slots_by_name(build: Build, catalogue: Catalogue) -> _Slots:
-    """The slots of build and board that a name may mean: their own, and what the board's firmware calls them."""
+    """The slots of build and board that a name may mean: their own, and what the board's firmware calls them.
+
+    A slot whose own name is a bare number is not meant by the kernel's count, unless the board says so.
+    """
     board = catalogue.boards.get(build.board)
+    named = {name: list[str]() for name in build.slots}
+    named |= {name: slot.designations for name, slot in (board.slots if board else {}).items()}
     slots: _Slots = {}
-    for name in build.slots:
-        slots.setdefault(_folded(name), set()).add(name)
-    for name, slot in board.slots.items() if board else ():
-        for known in (name, *slot.designations):
+    for name, designations in named.items():
+        for known in designations if name.strip().isdecimal() else (name, *designations):
             slots.setdefault(_folded(known), set()).add(name)
     return slots
 
@@ -212,13 +242,10 @@ def _by_name(build: Build, seen: list[Card], slots: _Slots) -> _Placed:
     return {slot: found for slot, found in placed.items() if slot not in ambiguous}
 
 
-def _by_address(build: Build, left: list[Card], placed: _Placed) -> _Placed:
-    by_address = {card.address: card for card in left}
-    return {
-        name: (by_address[slot.address], "address")
-        for name, slot in build.slots.items()
-        if name not in placed and slot.address in by_address
-    }
+def _by_address(build: Build, seen: list[Card]) -> _Placed:
+    by_address = {card.address: card for card in seen}
+    pinned = {name: slot.address for name, slot in build.slots.items()}
+    return {name: (by_address[at], "address") for name, at in pinned.items() if at in by_address}
 
 
 def _by_assignment(build: Build, catalogue: Catalogue, slots: list[str], cards: list[Card]) -> _Placed:

@@ -125,6 +125,8 @@ def _judge_counts(
     if count is None:
         why = case.observation.why_unread(f"pci[{card.address}].aer") or "the node shows no error counters"
         remedy = f"{why}, and the kernel's log could not be read either: run the probe as root"
+        if off := _why_not_counted(case):
+            remedy = f"{off}; take that from the kernel's arguments and reboot"
         return Status.UNKNOWN, "unreadable", remedy
     if allowed is None and count:
         return Status.UNKNOWN, "unreadable", f"{count} errors, but how long the node has been up could not be read"
@@ -151,16 +153,26 @@ def _ends(card: Card) -> Iterator[PciDevice]:
 def _counts(case: Case, card: Card) -> dict[str, int | None]:
     """Errors by severity, at the end that counted more; None where neither the counters nor the log could be read.
 
-    Where firmware handles the errors itself, the kernel shows no counters, and only its log has them.
+    Where firmware handles the errors itself, the kernel shows no counters, and only its log has them. A grave error
+    stands there too when its details were lost, so that no device's counter has it. A log that was read in part, and
+    counters of a kernel that does not count, show that there are errors, and not that there are none.
     """
     ends = [end for end in _ends(card) if end.aer is not None]
+    addresses, log = [end.address for end in _ends(card)], case.observation.kernel_log
+    counted = {severity: _most(_counted(end, severity) for end in ends) for severity in _SEVERITIES}
+    logged: dict[str, int | None] = dict.fromkeys(_SEVERITIES)
+    if log is not None:
+        logged = {severity: _most(_logged(log, severity, address) for address in addresses) for severity in _SEVERITIES}
+    found = {severity: _most((counted[severity], logged[severity])) for severity in _SEVERITIES}
     if ends:
-        return {severity: _most(_counted(end, severity) for end in ends) for severity in _SEVERITIES}
-    log = case.observation.kernel_log
-    if log is None:
-        return dict.fromkeys(_SEVERITIES)
-    addresses = [end.address for end in _ends(card)]
-    return {severity: _most(_logged(log, severity, address) for address in addresses) for severity in _SEVERITIES}
+        found["correctable"] = counted["correctable"]
+    doubtful = _why_not_counted(case) or (not ends and case.observation.why_unread("kernel_log"))
+    return {severity: count or None for severity, count in found.items()} if doubtful else found
+
+
+def _why_not_counted(case: Case) -> str:
+    """Why counters that are there count nothing; empty where they do."""
+    return next((line.why for line in case.observation.unread if line.what == "aer"), "")
 
 
 def _counted(end: PciDevice, severity: str) -> int | None:

@@ -191,7 +191,7 @@ def _unmet(wanted: list[float], ports: list[Nic]) -> tuple[list[float], list[Nic
 def _slow(case: Case, unmet: list[float], spare: list[Nic]) -> tuple[Status, str, str]:
     """Status, cause and remedy where there are ports enough, but too few that fast."""
     speed = f"{unmet[0] / 1000:g} Gb/s"
-    slow = [f"{port.name} ({_speed(port)})" for port in spare if port.carrier]
+    slow = [f"{port.name} ({_speed(port)})" for port in spare if port.carrier and port.speed_mbps is not None]
     dark = [port.name for port in spare if port.carrier is False]
     unplugged = f"; no cable is in {named(dark)}" if dark else ""
     if slow:

@@ -16,9 +16,6 @@ from rigdeploy.verify.findings import Finding, Status
 if TYPE_CHECKING:
     from rigdeploy.fleet.models import Slot
 
-# GeForce cards sit in P2 under a CUDA load, others in P0; slower states lower the link's speed to save power.
-_LOADED_PSTATE = 2
-
 _ENOUGH_SAMPLES = 5
 """Looks at a link at work after which its greatest generation counts: one look may fall between two copies."""
 
@@ -87,7 +84,11 @@ def _why_narrow(case: Case, card: Card, declared: int) -> tuple[str, str]:
 
 def _again(case: Case, card: Card) -> str:
     """What would make a width at rest certain; nothing to add where it was measured at work."""
-    return "" if card.samples else f" rigdeploy verify {case.rig.name} --active measures it under load."
+    return (
+        ""
+        if card.load_is_fresh and card.samples
+        else f" rigdeploy verify {case.rig.name} --active measures it under load."
+    )
 
 
 def generation(case: Case) -> Iterator[Finding]:
@@ -146,12 +147,7 @@ def _why_never(case: Case, card: Card, declared: int) -> tuple[str, str] | None:
 
 def _is_loaded(card: Card) -> bool:
     """Whether the link was seen while the card worked: by the active check, or as the driver showed it just now."""
-    if card.samples >= _ENOUGH_SAMPLES:
-        return True
-    reading = card.reading
-    if reading is None or reading.pstate is None:
-        return False
-    return reading.pstate <= _LOADED_PSTATE and reading.idle is False
+    return card.samples >= _ENOUGH_SAMPLES or card.is_at_work
 
 
 def _slot_limited(case: Case, card: Card, offered: str, declared: str, setting: str) -> str:

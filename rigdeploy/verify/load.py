@@ -42,11 +42,12 @@ def ended(case: Case) -> Iterator[Finding]:
     load = case.load
     if load is None:
         return
-    status, cause, remedy = Status.PASS, "", ""
+    status, cause, remedy, observed = Status.PASS, "", "", load.ended or ""
     why = next((line.why for line in load.unread if line.what == "library"), "")
     again = f"rigdeploy verify {case.rig.name} --active"
     if why and not any(card.h2d_gbps is not None for card in load.cards.values()):
         status, cause, remedy = Status.UNKNOWN, "no-library", f"the driver's libcuda.so.1 cannot be used: {why}"
+        observed = "nothing"
     elif load.ended == "timeout":
         status, cause = Status.UNKNOWN, "timeout"
         seconds = case.rig.verify.seconds
@@ -56,7 +57,7 @@ def ended(case: Case) -> Iterator[Finding]:
     elif load.ended != "done":
         status, cause, remedy = Status.UNKNOWN, "unreadable", f"it does not say how it ended: {again}"
     evidence = {"taken": load.taken, "seconds": load.seconds, "cards": len(load.cards)}
-    yield Finding("load", "rig", status, "done", load.ended or "", cause, remedy, evidence)
+    yield Finding("load", "rig", status, "done", observed, cause, remedy, evidence)
 
 
 def bandwidth(case: Case) -> Iterator[Finding]:
@@ -224,13 +225,18 @@ def _measured(case: Case) -> Iterator[_Measured]:
 
 
 def peers(case: Case) -> Iterator[Finding]:
-    """Every pair of cards: whether one reads the other's memory directly, and how fast. Only where it is declared."""
-    if case.load is None or not case.rig.build.peer_to_peer:
+    """Every pair of cards: whether one reads the other's memory directly, and how fast. Only where it is declared.
+
+    That what one sends to the other arrives wrong is a fault of any rig.
+    """
+    if case.load is None:
         return
     pairs: dict[tuple[str | None, str | None], PairLoad] = {(p.source, p.target): p for p in case.load.pairs}
     for one, other in combinations(case.occupied(), 2):
         places = (one[0].address, other[0].address)
         both = [pairs[key] for key in (places, places[::-1]) if key in pairs]
+        if not case.rig.build.peer_to_peer and all(pair.intact is not False for pair in both):
+            continue
         floor = _PEER_FLOOR * min(rates.bandwidth_gbps(slot.link) for _, slot in (one, other))
         status, cause, remedy = _judge_peers(case, (one[0], other[0]), both, floor)
         speeds = [pair.gbps for pair in both if pair.gbps is not None]
@@ -242,6 +248,9 @@ def peers(case: Case) -> Iterator[Finding]:
 
 def _judge_peers(case: Case, cards: tuple[Card, Card], both: list[PairLoad], floor: float) -> _Judgement:
     names = " and ".join(card.slot for card in cards)
+    if any(pair.intact is False for pair in both):
+        hint = LOOK_ON_THE_HOST if case.is_virtual else "switch the IOMMU off in the BIOS, or boot with iommu=pt"
+        return Status.FAIL, "p2p-corrupt", f"what {names} send to each other arrives wrong: {hint}"
     if any(pair.can_access is False for pair in both):
         return Status.FAIL, "no-p2p", f"the driver does not let {names} reach each other: {_unblock(case, cards)}"
     speeds = [pair.gbps for pair in both if pair.gbps is not None]

@@ -147,7 +147,7 @@ def space(case: Case) -> Iterator[Finding]:
         remedy = f"make room on {mounts}: 'du -xh MOUNT | sort -h | tail' shows what takes it"
     elif unread or not seen:
         status, observed, cause = Status.UNKNOWN, "", "unreadable"
-        otherwise = f"the node does not say how full {named(unread) or 'its file systems'} is"
+        otherwise = f"the node does not say how much room is left on {named(unread) or 'its file systems'}"
         remedy = case.observation.why_unread("filesystems") or otherwise
     yield Finding("host.space", "rig", status, "room on every file system", observed, cause, remedy, evidence)
 

@@ -43,7 +43,7 @@ def broken(catalogue):
     gone = Sample(catalogue, name="rig02")
     gone.remove("PCIE7")
     extra = gone.card("PCIE1") | {"address": "0000:91:00.0", "parent": None}
-    gone.node["pci"] += [extra | {"slot": "PCIE2"}, extra | {"address": "0000:92:00.0", "slot": "PCIE2"}]
+    gone.document["pci"] += [extra | {"slot": "PCIE2"}, extra | {"address": "0000:92:00.0", "slot": "PCIE2"}]
     return [made.result(), gone.result()]
 
 
@@ -52,12 +52,12 @@ def hostile(catalogue):
     results = []
     for index, attack in enumerate(ATTACKS):
         made = Sample(catalogue, "dual-4090-no-nvlink", f"rig{index:02}")
-        for gpu in made.node["gpus"]:
+        for gpu in made.document["gpus"]:
             gpu["name"] = attack
-        made.node["host"] |= dict.fromkeys(("kernel", "os_id", "os_version", "board", "vendor", "bios"), attack)
-        made.node["cpu"] = {"model": attack, "cores": 8}
-        made.node["driver"] |= {"version": attack, "library": attack, "flavour": attack}
-        made.node["pci"].append(
+        made.document["host"] |= dict.fromkeys(("kernel", "os_id", "os_version", "board", "vendor", "bios"), attack)
+        made.document["cpu"] = {"model": attack, "cores": 8}
+        made.document["driver"] |= {"version": attack, "library": attack, "flavour": attack}
+        made.document["pci"].append(
             made.card("SLOT1") | {"address": "0000:91:00.0", "parent": None, "slot": attack, "device": "ffff"}
         )
         found = made.result()

@@ -32,21 +32,21 @@ def installed(tmp_path_factory) -> Path:
     return directory / "venv/bin"
 
 
-def test_check_and_plan_from_anywhere(installed, lab_fleet, tmp_path):
+@pytest.fixture(scope="module")
+def run(installed):
+    """Run the installed ``rigdeploy``, away from the checkout and with nothing of its environment."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        clean = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+        argv = [installed / "rigdeploy", *arguments]
+        return subprocess.run(argv, cwd="/", env=clean, capture_output=True, text=True, check=False)
+
+    return call
+
+
+def test_check_and_plan_from_anywhere(run, lab_fleet, tmp_path):
     fleet = tmp_path / "inventory"
     shutil.copytree(CHECKOUT / "inventory", fleet)
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        clean = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
-        return subprocess.run(
-            [installed / "rigdeploy", *arguments],
-            cwd="/",
-            env=clean | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
     done = run("check", "-i", str(fleet))
     assert done.returncode == 0, done.stdout + done.stderr
     state = str(lab_fleet.workspace.base_state)
@@ -54,6 +54,19 @@ def test_check_and_plan_from_anywhere(installed, lab_fleet, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rig01" in done.stdout
     assert "rig02" in done.stdout
+
+
+def test_a_recorded_node_makes_a_page(run, installed, tmp_path):
+    """The programs for the node, the shipped builds and the page's templates are all in it."""
+    (home,) = installed.parent.glob("lib/python*/site-packages/rigdeploy/node")
+    assert (home / "active.py").is_file()
+    node, page = tmp_path / "node.json", tmp_path / "page.html"
+    seen = subprocess.run([sys.executable, home / "probe.py"], capture_output=True, check=True)
+    node.write_bytes(seen.stdout)
+    done = run("verify", "--observation", str(node), "--build", "pro-4x3090", "--html", str(page))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "<svg" in page.read_text()
+    assert "PCIE3" in page.read_text()
 
 
 def test_init_makes_a_fleet_that_ansible_reads(installed, tmp_path):

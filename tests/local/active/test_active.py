@@ -229,6 +229,7 @@ def test_from_card_to_card(rig, first, second, can_access, gbps, why):
     there, _ = load.pairs
     assert (there.source, there.target) == (FIRST, SECOND)
     assert (there.can_access, there.gbps) == (can_access, gbps)
+    assert there.intact == {"": True, "what was copied arrived wrong": False}.get(why)
     assert load.why_unread("pairs").startswith(why)
 
 

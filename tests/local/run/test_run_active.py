@@ -131,6 +131,17 @@ def test_a_check_that_takes_too_long_is_ended_on_the_node_too(rig, workspace, wa
 
 
 @over_ssh
+@pytest.mark.parametrize(("end", "known"), [("\n", True), ("", False), ("\nBye.\n", False)])
+def test_what_a_check_has_said_counts_though_it_cannot_end(rig, workspace, send_instead, monkeypatch, end, known):
+    """As when a thread of it waits for ever in a call to the driver of a card that is gone."""
+    monkeypatch.setattr("rigdeploy.run.active.MARGIN", -118.0)
+    text = json.dumps(DOCUMENT) + end
+    send_instead(f"import time; print({text!r}, end='', flush=True); time.sleep(6)")
+    answer = put_under_load([rig], workspace)["rig01"]
+    assert isinstance(answer, Measured if known else UnreachableError)
+
+
+@over_ssh
 @pytest.mark.parametrize("connected", [False, True])
 def test_a_check_that_is_called_off_leaves_nothing_running(rig, workspace, waiting, connected):
     if connected:  # over a connection that is kept open, ssh here and sshd there outlive the call

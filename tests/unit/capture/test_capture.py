@@ -97,7 +97,7 @@ class TestLinks:
         sound = node()
         link(sound.card("PCIE1"), gen=1)
         link(sound.reading("PCIE1"), gen=1)
-        load = sound.load()
+        load = sound.put_under_load()
         captured = sound.capture(load=load)
         assert not [text for _, text in notes(captured) if "at rest" in text]
         assert sound.verdict(captured, load) == []
@@ -318,7 +318,7 @@ class TestCards:
     def test_nvlink_is_declared_where_a_load_shows_it(self, node):
         sound = node()
         one, two, three = (sound.card(slot)["address"] for slot in ("PCIE1", "PCIE3", "PCIE5"))
-        load = sound.load() | {
+        load = sound.put_under_load() | {
             "nvlinks": [
                 {"address": one, "total": 4, "active": 4, "peers": [two]},
                 {"address": two, "total": 4, "active": 4, "peers": [one]},

@@ -11,8 +11,9 @@ import pytest
 from rigdeploy.capture.capture import capture
 from rigdeploy.capture.diff import differences
 from rigdeploy.fleet.catalogue import SHIPPED
-from rigdeploy.lab import hardware, simulated, sysfs
+from rigdeploy.lab import hardware, simulated
 from rigdeploy.lab.faults import Faults
+from rigdeploy.lab.node import write_tree
 from rigdeploy.node import probe
 from rigdeploy.node.observation import Observation
 
@@ -41,13 +42,7 @@ def observed(tmp_path, catalogue, monkeypatch):
         }
         files |= {f"run/rigdeploy-twin/replays/{card['address']}": str(card["replays"]) for card in records}
         root = tmp_path / "twin"
-        for name, content in files.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, sysfs.Symlink):
-                path.symlink_to(content.target)
-            else:
-                path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        write_tree(root, files)
         monkeypatch.setenv("RIGDEPLOY_TWIN_ROOT", str(root))
         node = probe.Node(str(root), f"{sys.executable} {SMI}", f"cat {root / 'kernel.log'}")
         return Observation.parse(probe.observe(node))

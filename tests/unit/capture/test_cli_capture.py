@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from rigdeploy.cli.main import run
 from rigdeploy.errors import UnreachableError
 from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.node.observation import Observation
@@ -18,17 +17,9 @@ NAME = "romed8-2t-4x3090"
 
 
 @pytest.fixture
-def rigdeploy(tmp_path, monkeypatch, capsys):
-    """Run ``rigdeploy capture`` in an empty directory; returns (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rigdeploy", "capture", *arguments])
-        code = run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+def capture(rigdeploy):
+    """Run ``rigdeploy capture``."""
+    return functools.partial(rigdeploy, "capture")
 
 
 @pytest.fixture
@@ -50,8 +41,8 @@ def narrow(document, node):
         part("PCIE3")["link"]["width"] = 8
 
 
-def test_a_build_is_written_that_verify_takes(rigdeploy, recorded, tmp_path):
-    code, out, err = rigdeploy(*recorded())
+def test_a_build_is_written_that_verify_takes(capture, recorded, tmp_path):
+    code, out, err = capture(*recorded())
     path = tmp_path / "inventory" / "builds" / f"{NAME}.yml"
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == f"wrote {path}"
@@ -59,25 +50,25 @@ def test_a_build_is_written_that_verify_takes(rigdeploy, recorded, tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_what_is_doubtful_is_said_and_ends_with_1(rigdeploy, recorded, tmp_path):
-    code, _, err = rigdeploy(*recorded(narrow), "--build", "mine")
+def test_what_is_doubtful_is_said_and_ends_with_1(capture, recorded, tmp_path):
+    code, _, err = capture(*recorded(narrow), "--build", "mine")
     assert (code, err.count("WARNING: slots.PCIE3: the link is degraded")) == (1, 1)
     assert "# WARNING: the link is degraded" in (tmp_path / "inventory" / "builds" / "mine.yml").read_text()
 
 
-def test_nothing_is_overwritten_unless_told(rigdeploy, recorded, tmp_path):
+def test_nothing_is_overwritten_unless_told(capture, recorded, tmp_path):
     path = tmp_path / "inventory" / "builds" / "mine.yml"
-    assert rigdeploy(*recorded(), "--build", "mine")[0] == 0
+    assert capture(*recorded(), "--build", "mine")[0] == 0
     before = path.read_text()
-    code, out, err = rigdeploy(*recorded(narrow), "--build", "mine")
+    code, out, err = capture(*recorded(narrow), "--build", "mine")
     assert (code, out, path.read_text()) == (4, "", before)
     assert f"{path} is there already" in err
     assert "slots.PCIE3.link  4.0 x16   4.0 x8" in err
-    assert rigdeploy(*recorded(narrow), "--build", "mine", "--force")[0] == 1
+    assert capture(*recorded(narrow), "--build", "mine", "--force")[0] == 1
     assert "4.0 x8" in path.read_text()
 
 
-def test_a_file_that_appears_meanwhile_is_left_alone(rigdeploy, recorded, tmp_path, monkeypatch):
+def test_a_file_that_appears_meanwhile_is_left_alone(capture, recorded, tmp_path, monkeypatch):
     path = tmp_path / "inventory" / "builds" / "mine.yml"
     write = files.write_atomically
 
@@ -86,36 +77,36 @@ def test_a_file_that_appears_meanwhile_is_left_alone(rigdeploy, recorded, tmp_pa
         write(target, content)
 
     monkeypatch.setattr(files, "write_atomically", slow)
-    code, _, err = rigdeploy(*recorded(), "--build", "mine")
+    code, _, err = capture(*recorded(), "--build", "mine")
     assert (code, path.read_text()) == (4, "theirs")
     assert "has just been written by somebody else" in err
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_it_can_be_shown_only(rigdeploy, recorded, tmp_path):
-    code, out, _ = rigdeploy(*recorded(), "-o", "-")
+def test_it_can_be_shown_only(capture, recorded, tmp_path):
+    code, out, _ = capture(*recorded(), "-o", "-")
     assert (code, out.startswith("# Captured from "), (tmp_path / "inventory").exists()) == (0, True, False)
-    _, out, _ = rigdeploy(*recorded(lambda document, _: document["host"].update(board="New")), "-o", "-")
+    _, out, _ = capture(*recorded(lambda document, _: document["host"].update(board="New")), "-o", "-")
     assert [line for line in out.splitlines() if line.endswith(".yml")] == [
         "# boards/new.yml", "# builds/new-4x3090.yml",
     ]  # fmt: skip
 
 
-def test_it_can_go_elsewhere_and_be_json(rigdeploy, recorded, tmp_path):
-    code, out, _ = rigdeploy(*recorded(), "rig01", "-o", "there", "--json", "--build", "mine")
+def test_it_can_go_elsewhere_and_be_json(capture, recorded, tmp_path):
+    code, out, _ = capture(*recorded(), "rig01", "-o", "there", "--json", "--build", "mine")
     document = json.loads(out)
     assert (code, document["written"]) == (0, ["there/builds/mine.yml"])
     assert (document["schema"], document["node"], document["build"], document["warnings"]) == (1, "rig01", "mine", [])
     assert document["files"] == [{"path": "builds/mine.yml", "text": (tmp_path / "there/builds/mine.yml").read_text()}]
 
 
-def test_a_build_of_one_s_own_is_compared_with_the_node(rigdeploy, recorded):
-    rigdeploy(*recorded(), "--build", "mine")
-    code, out, _ = rigdeploy(*recorded(), "rig01", "--diff", "mine")
+def test_a_build_of_one_s_own_is_compared_with_the_node(capture, recorded):
+    capture(*recorded(), "--build", "mine")
+    code, out, _ = capture(*recorded(), "rig01", "--diff", "mine")
     assert (code, out) == (0, "rig01 is as mine declares\n")
-    code, out, _ = rigdeploy(*recorded(narrow), "--diff", "mine")
+    code, out, _ = capture(*recorded(narrow), "--diff", "mine")
     assert (code, out.splitlines()[1:]) == (2, ["slots.PCIE3.link  4.0 x16   4.0 x8"])
-    code, out, _ = rigdeploy(*recorded(narrow), "--diff", "mine", "--json")
+    code, out, _ = capture(*recorded(narrow), "--diff", "mine", "--json")
     (row,) = json.loads(out)["differences"]
     assert (code, row["field"], row["kind"]) == (2, "slots.PCIE3.link", "changed")
 
@@ -134,8 +125,8 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES)
-def test_mistakes(rigdeploy, tmp_path, arguments, words):
-    code, _, err = rigdeploy(*arguments)
+def test_mistakes(capture, tmp_path, arguments, words):
+    code, _, err = capture(*arguments)
     assert code == 4
     assert words in err
     assert list(tmp_path.iterdir()) == []
@@ -161,7 +152,7 @@ def test_destinations(node, name, expected, tmp_path):
 
 
 @pytest.fixture
-def fleet(rigdeploy, recorded, tmp_path, monkeypatch):
+def fleet(capture, recorded, tmp_path, monkeypatch):
     """A fleet of one rig, rig01, that is seen as a sound node with its first card at rest; its state directory."""
     (tmp_path / "inventory").mkdir()
     rig = "{address: 192.0.2.1, build: pro-4x3090, power: {driver: manual}}"
@@ -176,19 +167,19 @@ def fleet(rigdeploy, recorded, tmp_path, monkeypatch):
     return tmp_path / ".rigdeploy"
 
 
-def test_a_rig_of_the_fleet_with_the_load_that_is_kept(rigdeploy, fleet, node):
-    assert "at rest" in rigdeploy("rig01", "-o", "-")[1]
+def test_a_rig_of_the_fleet_with_the_load_that_is_kept(capture, fleet, node):
+    assert "at rest" in capture("rig01", "-o", "-")[1]
     (fleet / "load").mkdir()
-    (fleet / "load" / "rig01.json").write_text(json.dumps(node().load()))
-    code, out, err = rigdeploy("rig01", "-o", "-")
+    (fleet / "load" / "rig01.json").write_text(json.dumps(node().put_under_load()))
+    code, out, err = capture("rig01", "-o", "-")
     assert (code, "at rest" in out, err) == (0, False, "")
-    code, out, _ = rigdeploy("rig01", "--diff", "rig01", "--json")
+    code, out, _ = capture("rig01", "--diff", "rig01", "--json")
     assert {row["kind"] for row in json.loads(out)["differences"]} == {"undeclared"}
 
 
-def test_a_name_that_is_no_rig_s_is_taken_for_a_destination(rigdeploy, fleet, monkeypatch):
+def test_a_name_that_is_no_rig_s_is_taken_for_a_destination(capture, fleet, monkeypatch):
     monkeypatch.setattr(files, "observe_at", lambda name, connection, _: UnreachableError(f"{name}: no such host"))
-    code, _, err = rigdeploy("rig02")
+    code, _, err = capture("rig02")
     assert code == 5
     assert "rig02: no such host" in err
     assert "no rig is called 'rig02'; did you mean 'rig01'?" in err

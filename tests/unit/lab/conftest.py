@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.lab import hardware, node, simulated
 from rigdeploy.lab.faults import Faults
 
@@ -49,11 +48,6 @@ class TwinRoot:
         for old in self.directory.glob("usr/lib/*/libnvidia-ml.so.*"):
             old.unlink()
         self.write(f"usr/lib/x86_64-linux-gnu/libnvidia-ml.so.{version}", "")
-
-
-@pytest.fixture(scope="session")
-def catalogue() -> Catalogue:
-    return Catalogue.load()
 
 
 @pytest.fixture

@@ -247,6 +247,11 @@ NAMED = [
         FIRST | dict.fromkeys(FIRST, "A"),
     ),
     ([smbios.slot("A", "0000:01:00.0"), smbios.slot("B", "0000:01:00.0")], {}),  # filler
+    ([smbios.slot("A", "0000:01:00.0"), smbios.slot("B", "0000:00:01.1")], {}),  # the card, and the port above it
+    ([smbios.slot("PCIE1", "0000:01:00.0"), smbios.slot("B", "0000:00:01.1", usage=3)], FIRST),
+    ([smbios.slot("PCIE1", "0000:01:00.0"), smbios.slot("B", "0000:01:00.1", usage=3)], FIRST),
+    ([smbios.slot("B", "0000:00:01.1", usage=3)], {}),  # a slot that is empty does not hold the card
+    ([smbios.slot("B", "0000:01:1f.0", usage=3)], {}),
 ]
 
 

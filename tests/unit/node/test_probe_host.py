@@ -24,7 +24,15 @@ def test_the_firmwares_names(tree):
     tree.file("proc/cmdline", "BOOT_IMAGE=/vmlinuz iommu=pt pcie_aspm=off\n")
     host = tree.observe()["host"]
     assert (host["vendor"], host["product"], host["board"], host["bios"]) == ("ASRockRack", None, "ROMED8-2T", "P3.80")
-    assert host["kernel_arguments"] == "BOOT_IMAGE=/vmlinuz iommu=pt pcie_aspm=off"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "noted"),
+    [("quiet pci=noaer", True), ("pci=realloc,noaer,nomsi quiet", True), ("pci=noaer_recovery aer=noaer", False)],
+)
+def test_a_kernel_that_was_told_not_to_count_errors(tree, why, arguments, noted):
+    tree.file("proc/cmdline", arguments + "\n")
+    assert bool(why(tree.observe(), "aer")) == noted
 
 
 def test_no_firmware_to_ask_is_noted(tree, why):
@@ -139,7 +147,8 @@ def test_disks(tree):
         queue__rotational="1\n",
     )
     disk(tree, "vda", serial="overlay\n")
-    for name in ("loop0", "ram0", "zram0", "dm-0", "md127", "sr0", "nbd0", "mmcblk0boot0"):
+    others = ("loop0", "ram0", "zram0", "dm-0", "md127", "bcache0", "drbd1", "sr0", "nbd0", "rbd0", "mmcblk0boot0")
+    for name in others:
         disk(tree, name)
     disk(tree, "sdb", removable="1\n")
     disk(tree, "sdc", sectors=0)
@@ -187,7 +196,9 @@ proc /proc proc rw 0 0
 /dev/sda1 /srv/models\040and\011more/bound ext4 rw 0 0
 /dev/sda1 /m ext4 rw 0 0
 /dev/loop0 /snap/core/1 squashfs ro 0 0
-/dev/sr0 /media iso9660 ro 0 0
+/dev/sr0 /media iso9660 rw 0 0
+/dev/sr1 /media/windows udf ro,relatime 0 0
+/dev/sdb1 /usr ext4 relatime,ro 0 0
 /dev/fuse /run/user/1000/doc fuse.portal rw 0 0
 192.0.2.1:/export /mnt nfs4 rw 0 0
 tmpfs /tmp tmpfs rw 0 0

@@ -123,7 +123,18 @@ NVRM: GPU at PCI:0000:41:00: GPU-9a9a6c50-2a47-2f51-a902-b82c3b127e94
 NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.95.05
 nvidia-nvswitch0: SXid (PCI:0000:c5:00.0): 12028, Non-fatal, Link 32 egress non-posted PRIV error
 """
+BEHIND_A_SWITCH = """
+pcieport 0000:40:01.1: AER: Corrected error received: 0000:41:00.0
+pcieport 0000:42:08.0: AER: PCIe Bus Error: severity=Corrected, type=Data Link Layer, (Receiver ID)
+"""
+ONE_WITHOUT_DETAILS = """
+pcieport 0000:40:01.1: AER: Uncorrected (Non-Fatal) error received: 0000:41:00.0
+pcieport 0000:40:01.1: AER: Corrected error received: 0000:41:00.0
+nvidia 0000:41:00.0: AER: PCIe Bus Error: severity=Corrected, type=Data Link Layer, (Receiver ID)
+"""
 LOGS = {
+    "behind a switch": (BEHIND_A_SWITCH, {("aer-correctable", "0000:42:08.0"): 1}),
+    "one without details": (ONE_WITHOUT_DETAILS, {("aer-nonfatal", CARD): 1, ("aer-correctable", CARD): 1}),
     "kernel 4": (KERNEL_4, {("aer-correctable", "0000:00:1c.5"): 1, ("aer-correctable", "0000:03:00.0"): 1}),
     "kernel 5": (KERNEL_5, {("aer-correctable", CARD): 2, ("aer-correctable", PORT): 1}),
     "kernel 6": (KERNEL_6, {("aer-correctable", CARD): 2, ("aer-correctable", PORT): 1}),

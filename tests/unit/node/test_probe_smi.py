@@ -247,6 +247,21 @@ def test_a_broken_document_is_one_line_of_unread(tree, why, text, words):
     assert words in why(document, "gpus")[0]
 
 
+REMARKS = [
+    ("Unable to determine the device handle for GPU0000:01:00.0: GPU is lost.  Reboot the system\n", "", 255),
+    ("", "\nWARNING: infoROM is corrupted at gpu 0000:41:00.0\n", 0),
+    ("WARNING: <b> &amp; \x1b[31m\n", "\n<gpu>\n", 0),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "status"), REMARKS)
+def test_remarks_beside_the_document_cost_no_card(tree, why, before, after, status):
+    text = HEAD + CARD.format(memory="24576 MiB", gen="1", width="1x")
+    document = tree.observe_with(before + text + after, status)
+    assert [gpu["memory_mib"] for gpu in document["gpus"]] == [24576]
+    assert " ".join((before + after).split()) in why(document, "nvidia-smi")[0]
+
+
 def test_a_card_without_a_usable_address_is_left_out_and_noted(tree, why):
     text = CARD.format(memory="1 MiB", gen="1", width="1x").replace("00000000:41:00.0", "../../etc")
     document = tree.observe_with(HEAD + text)

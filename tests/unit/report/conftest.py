@@ -1,16 +1,10 @@
-"""The catalogue, and rigs to report about."""
+"""Rigs to report about."""
 
 from __future__ import annotations
 
 import pytest
 
-from rigdeploy.fleet.catalogue import Catalogue
 from tests.unit.report.sample import Sample
-
-
-@pytest.fixture(scope="session")
-def catalogue():
-    return Catalogue.load()
 
 
 @pytest.fixture

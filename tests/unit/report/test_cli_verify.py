@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
 import os
 
 import pytest
 
-from rigdeploy.cli.main import run
 from rigdeploy.errors import NodeError, UnreachableError
 from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
 from rigdeploy.node.values import ObservationError
 from rigdeploy.run.active import Measured
+from rigdeploy.run.ledger import Ledger
 from rigdeploy.run.lock import RigLock
 
 FLEET = """\
@@ -55,20 +57,11 @@ def load(*, boot="5c1e", **card):
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
+def call(rigdeploy, tmp_path):
+    """Run ``rigdeploy verify`` where a fleet is declared."""
     (tmp_path / "inventory").mkdir()
     (tmp_path / "inventory/fleet.yml").write_text(FLEET)
-    monkeypatch.chdir(tmp_path)
-    for name in ("RIGDEPLOY_INVENTORY", "RIGDEPLOY_STATE", "RIGDEPLOY_LAB"):
-        monkeypatch.delenv(name, raising=False)
-
-    def make(*arguments):
-        monkeypatch.setattr("sys.argv", ["rigdeploy", "verify", *arguments])
-        code = run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return make
+    return functools.partial(rigdeploy, "verify")
 
 
 @pytest.fixture
@@ -212,15 +205,29 @@ def live(call, monkeypatch):
     return make
 
 
+def kept(directory):
+    """The verdict on rig "one" that the ledger holds."""
+    with Ledger(directory / ".rigdeploy/ledger.sqlite", directory / ".rigdeploy/runs") as ledger:
+        return ledger.last_verdict("one")
+
+
 def test_one_rig_is_asked_for_and_its_verdict_kept(live, tmp_path):
     code, out, _, asked = live({"one": Observation.parse(document())}, "one")
     assert (code, asked) == (0, ["one"])
     assert "one: PASS" in out
-    from rigdeploy.run.ledger import Ledger
-
-    with Ledger(tmp_path / ".rigdeploy/ledger.sqlite", tmp_path / ".rigdeploy/runs") as ledger:
-        verdict = ledger.last_verdict("one")
+    verdict = kept(tmp_path)
     assert (verdict.status, verdict.boot_id, verdict.run) == ("PASS", "5c1e", None)
+
+
+def test_a_report_that_cannot_be_written_costs_no_verdict(live, tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("rigdeploy.files.write_atomically", full)
+    code, out, err, _ = live({"one": Observation.parse(document())}, "one", "--html", "page.html")
+    assert (code, "one: PASS" in out) == (5, True)
+    assert "page.html: No space left on device" in err
+    assert kept(tmp_path).status == "PASS"
 
 
 def test_an_unreachable_rig_does_not_hide_the_others(live):

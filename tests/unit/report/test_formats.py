@@ -31,7 +31,7 @@ def broken(sample):
     made = sample()
     made.degrade("PCIE3", 8)
     made.remove("PCIE7")
-    made.node["pci"].append(made.card("PCIE1") | {"address": "0000:91:00.0", "parent": None, "slot": "PCIE2"})
+    made.document["pci"].append(made.card("PCIE1") | {"address": "0000:91:00.0", "parent": None, "slot": "PCIE2"})
     made.reading("PCIE5")["name"] = NASTY
     return made.result()
 
@@ -160,7 +160,7 @@ def test_prometheus(broken):
     assert found["link_width_lanes", "rig01", "PCIE3", "measured"] == 8
     assert found["link_generation", "rig01", "PCIE3", "measured"] == 4
     assert found["card_memory_bytes", "rig01", "PCIE1"] == 24 * 2**30
-    assert found["link_bandwidth_bytes_per_second", "rig01", "PCIE1", "to_card"] == 25.6e9
+    assert found["link_bandwidth_bytes_per_second", "rig01", "PCIE1", "to_card"] == 26.1e9
     assert ("link_width_lanes", "rig01", "PCIE7", "measured") not in found
     assert found["link_width_lanes", "rig01", "PCIE7", "declared"] == 16
 

@@ -56,12 +56,19 @@ def test_an_unreachable_rig_stands_beside_the_others():
     assert "rig01: FAIL" in text
 
 
+def test_a_rig_is_named_once():
+    lost = RigResult("rig02", error=UnreachableError("rig02: 192.0.2.12 does not answer", "is it on?"))
+    assert list(plain([lost]))[0::3] == [
+        "rig02: 192.0.2.12 does not answer", "rig02: NOT VERIFIED: 192.0.2.12 does not answer",
+    ]  # fmt: skip
+
+
 def test_how_fast_cards_copied_stands_in_the_table_when_it_is_known(sample):
     made = sample()
     made.loaded("PCIE3")["h2d_gbps"] = None
     lines = list(plain([made.result()]))
     assert "GB/s to/from" in lines[0]
-    assert lines[0].index("GB/s") == lines[1].index("25.6 / 25.6") == lines[2].index("-", lines[2].index("MiB"))
+    assert lines[0].index("GB/s") == lines[1].index("26.1 / 26.1") == lines[2].index("-", lines[2].index("MiB"))
     assert "GB/s" not in next(plain([made.result(active=False)]))
 
 

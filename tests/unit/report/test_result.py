@@ -8,7 +8,8 @@ from rigdeploy.fleet.link import Link
 from rigdeploy.report.groups import wrong
 from rigdeploy.report.result import Bandwidth, RigResult, Row
 from rigdeploy.verify.findings import Finding, Status
-from tests.unit.report.sample import TAKEN, rig_of
+from tests.unit.nodes import rig_of
+from tests.unit.report.sample import TAKEN
 
 
 def test_every_slot_of_the_board_in_its_order(sample):
@@ -34,7 +35,7 @@ def test_slots_of_the_chipset(sample):
 def test_a_card_that_was_not_declared_has_a_place(sample, slot, place):
     made = sample()
     extra = made.card("PCIE1") | {"address": "0000:91:00.0", "parent": None, "slot": slot}
-    made.node["pci"].append(extra)
+    made.document["pci"].append(extra)
     found = made.result()
     assert found.slots[place].row.address == "0000:91:00.0"
     assert len(found.slots) == max(7, place + 1)
@@ -43,7 +44,7 @@ def test_a_card_that_was_not_declared_has_a_place(sample, slot, place):
 def test_cards_that_claim_one_slot_are_all_there(sample):
     made = sample()
     twin = made.card("PCIE1") | {"parent": None, "slot": "PCIE2"}
-    made.node["pci"] += [twin | {"address": f"0000:9{n}:00.0"} for n in (1, 2)]
+    made.document["pci"] += [twin | {"address": f"0000:9{n}:00.0"} for n in (1, 2)]
     shown = [slot.row.address for slot in made.result().slots if slot.row]
     assert shown[4:] == ["0000:91:00.0", "0000:92:00.0"]
 
@@ -60,7 +61,7 @@ def test_what_the_load_showed(sample):
     made.card("PCIE1")["link"]["gen"] = made.reading("PCIE1")["link"]["gen"] = 1
     rows = {row.slot: row for row in made.result().rows}
     assert rows["PCIE1"].measured == "4.0 x16"
-    assert rows["PCIE1"].bandwidth == Bandwidth(25.6, 25.6)
+    assert rows["PCIE1"].bandwidth == Bandwidth(26.1, 26.1)
     assert made.result().loaded_at == TAKEN
     idle = made.result(active=False)
     assert (idle.rows[0].measured, idle.rows[0].bandwidth, idle.loaded_at) == ("1.0 x16", None, None)
@@ -76,10 +77,10 @@ def test_the_load_of_another_boot_is_not_looked_at(sample):
 def test_the_host_in_words(sample):
     host = sample().result().host
     assert host.cpu == "AMD EPYC 7252 Processor, 8 cores"
-    assert host.memory == "32 GiB, ECC, 4 channels"
+    assert host.memory == "32 GiB, ECC, 2 channels"
     assert (host.system, host.kernel, host.driver) == ("debian 12", "6.1.0-37-amd64", "580.95.05, open modules")
     made = sample()
-    made.node["host"], made.node["cpu"], made.node["memory"], made.node["driver"] = {}, {}, {}, {}
+    made.document["host"], made.document["cpu"], made.document["memory"], made.document["driver"] = {}, {}, {}, {}
     assert set(vars(made.result().host).values()) == {None}
 
 

@@ -225,6 +225,22 @@ def test_a_number_that_is_all_there_is_names_a_slot(bench):
     assert seats(node)["PCIE3"] == ("0000:21:00.0", "slot name")
 
 
+def test_the_kernels_number_is_not_the_name_of_a_slot_that_is_called_a_number(bench, catalogue):
+    slots = dict(zip("1234", catalogue.builds["pro-4x3090"].slots.values(), strict=True))
+    node = bench(slots=slots)
+    for name, number in zip("1234", "4321", strict=True):
+        name_slot(node, name, number)
+    assert seats(node)["1"] == ("0000:11:00.0", "assignment")
+
+
+def test_a_pinned_address_comes_before_what_the_firmware_calls_the_slot(bench, catalogue):
+    slots = dict(catalogue.builds["pro-4x3090"].slots)
+    slots["PCIE1"] = slots["PCIE1"].model_copy(update={"address": "0000:41:00.0"})
+    node = bench(slots=slots)
+    assert seats(node)["PCIE1"] == ("0000:41:00.0", "address")
+    assert seats(node)["PCIE3"] == ("0000:21:00.0", "slot name")
+
+
 def test_a_name_that_two_declared_slots_claim_is_nobodys(bench):
     node = bench()
     with_board(node, PCIE3=["GPU"], PCIE5=["gpu"])

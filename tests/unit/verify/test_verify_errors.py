@@ -134,7 +134,9 @@ SOURCES = [
     ("no counters, another link's in the log", False, [log("aer-fatal", ELSEWHERE, 1)], A_DAY, "PASS", ""),
     ("no counters, a grave one in the log", False, [log("aer-nonfatal", PORT, 1)], A_DAY, "WARN", "nonfatal-errors"),
     ("no counters, a fatal one in the log", False, [log("aer-fatal", CARD, 1)], A_DAY, "FAIL", "fatal-errors"),
-    ("counters come before the log", True, [log("aer-fatal", CARD, 1)], A_DAY, "PASS", ""),
+    ("counters come before the log", True, [log("aer-correctable", CARD, 10**5)], A_DAY, "PASS", ""),
+    ("a fatal one that nothing counted", True, [log("aer-fatal", CARD, 1)], A_DAY, "FAIL", "fatal-errors"),
+    ("a grave one that nothing counted", True, [log("aer-nonfatal", PORT, 1)], A_DAY, "WARN", "nonfatal-errors"),
     ("counters need no log", True, None, A_DAY, "PASS", ""),
     ("nothing counted, in no known time", True, [], None, "PASS", ""),
     ("some in the log, in no known time", False, [log("aer-correctable", CARD, 5)], None, "UNKNOWN", "unreadable"),
@@ -152,6 +154,31 @@ def test_where_errors_are_read(bench, row):
     finding = node.finding("link.errors", "PCIE3")
     assert (finding.status, finding.cause) == (status, cause)
     assert bool(finding.remedy) == bool(cause)
+
+
+NOT_COUNTED = {"what": "aer", "why": "the kernel counts no PCIe errors: it was started with pci=noaer"}
+IN_PART = {"what": "kernel_log", "why": "only its first 9 lines were read"}
+DOUBTFUL = [
+    (NOT_COUNTED, True, [], 0, "UNKNOWN"),
+    (NOT_COUNTED, True, [log("aer-fatal", CARD, 1)], 0, "FAIL"),
+    (NOT_COUNTED, True, [], 10**6, "WARN"),
+    (IN_PART, True, [], 0, "PASS"),
+    (IN_PART, False, [], 0, "UNKNOWN"),
+    (IN_PART, False, [log("aer-correctable", CARD, 10**5)], 0, "WARN"),
+]
+
+
+@pytest.mark.parametrize(("why", "counters", "kernel_log", "number", "status"), DOUBTFUL)
+def test_what_does_not_count_shows_no_link_sound(bench, why, counters, kernel_log, number, status):
+    node = bench()
+    node.document["unread"].append(why)
+    node.document["kernel_log"] = kernel_log
+    count(node.port("PCIE3"), "correctable", number)
+    if not counters:
+        node.card("PCIE3")["aer"] = node.port("PCIE3")["aer"] = None
+    finding = node.finding("link.errors", "PCIE3")
+    assert finding.status == status
+    assert ("noaer" in finding.remedy) == (status == "UNKNOWN" and counters)
 
 
 def test_one_end_is_enough(bench):

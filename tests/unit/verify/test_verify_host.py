@@ -173,6 +173,7 @@ PORTS = [
     ([(10, 1)], [(None, False), (None, False)], DARK),
     ([(10, 1)], [(None, None), (None, False)], UNREADABLE),
     ([(10, 1)], [(None, None)], UNREADABLE),
+    ([(10, 1)], [(None, True)], UNREADABLE),
     ([(10, 1)], [(1000, None)], UNREADABLE),
     ([(10, 1)], [], UNREADABLE),
     ([], [], None),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rigdeploy.fleet.link import Link
+from rigdeploy.node.load import Load
+from rigdeploy.verify.rules import judge
 
 # declared, current, card's, port's, virtual -> status, cause
 WIDTHS = [
@@ -162,6 +166,40 @@ def test_width_under_load(bench, catalogue, row):
     assert finding.evidence["under_load"]["samples"] == samples
     assert finding.evidence["under_load"]["taken"] == node.load["taken"]
     assert ("--active" in finding.remedy) == (status == "FAIL" and not samples)
+
+
+@pytest.mark.parametrize("later", [-3600.0, 3600.0, None])
+def test_a_load_of_another_time_excuses_no_narrow_link(bench, later):
+    node = bench()
+    node.put_under_load()
+    node.document["taken"] = node.load["taken"] + later if later else None
+    node.card("PCIE3")["link"]["width"] = node.reading("PCIE3")["link"]["width"] = 8
+    finding = node.finding("link.width", "PCIE3")
+    assert (finding.status, finding.cause, finding.observed) == ("FAIL", "link-degraded", "x8")
+    assert "--active" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("later", "pstate", "idle", "status"),
+    [(3600.0, 2, False, "FAIL"), (None, 0, False, "FAIL"), (3600.0, 8, True, "PASS"), (25.0, 2, False, "PASS")],
+)
+def test_a_load_of_another_time_excuses_no_link_that_is_slow_at_work(bench, later, pstate, idle, status):
+    node = bench()
+    node.put_under_load()
+    node.document["taken"] = node.load["taken"] + later if later else None
+    node.card("PCIE3")["link"]["gen"] = node.reading("PCIE3")["link"]["gen"] = 1
+    node.reading("PCIE3").update(pstate=pstate, idle=idle)
+    assert node.finding("link.generation", "PCIE3").status == status
+
+
+def test_a_load_that_was_kept_excuses_no_narrow_link_however_short_ago_it_was(bench):
+    node = bench()
+    node.put_under_load()
+    node.card("PCIE3")["link"]["width"] = node.reading("PCIE3")["link"]["width"] = 8
+    assert not node.wrong()
+    kept = replace(Load.parse(node.load), kept=True)
+    found = judge(node.rig, node.catalogue, node.observation(), kept)
+    assert [(f.check, f.cause) for f in found if f.status != "PASS"] == [("link.width", "link-degraded")]
 
 
 def test_a_narrow_link_without_load_fails_and_says_how_to_be_sure(bench):

@@ -281,6 +281,16 @@ def test_peers_pass_the_narrower_link(loaded):
     assert verdict(node, "load.p2p", "PCIE1+PCIE5") == SLOW_P2P
 
 
+@pytest.mark.parametrize("declared", [None, False, True])
+def test_what_arrives_wrong_is_a_fault_of_any_rig(loaded, declared):
+    node = loaded(peer_to_peer=declared)
+    pair = node.load["pairs"][0]
+    pair.update(gbps=None, intact=False)
+    assert verdict(node, "load.p2p", "PCIE1+PCIE3") == ("FAIL", "p2p-corrupt")
+    assert "iommu=pt" in remedy(node, "load.p2p", "PCIE1+PCIE3")
+    assert len([f for f in node.findings() if f.check == "load.p2p"]) == (6 if declared else 1)
+
+
 @pytest.mark.parametrize("declared", [None, False])
 def test_peers_are_judged_where_they_are_declared(loaded, declared):
     assert not [f for f in loaded(peer_to_peer=declared).findings() if f.check == "load.p2p"]

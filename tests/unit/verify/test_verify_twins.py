@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rigdeploy.lab import hardware, simulated, sysfs
+from rigdeploy.lab import hardware, simulated
 from rigdeploy.lab.faults import Faults
+from rigdeploy.lab.node import write_tree
 from rigdeploy.node import probe
 from rigdeploy.node.observation import Observation
 from rigdeploy.verify.rules import judge
@@ -41,13 +42,7 @@ def twin(tmp_path, catalogue, rig, monkeypatch):
             files["sys/module/nvidia/version"] = VERSION + "\n"
             files["proc/driver/nvidia/version"] = BANNER
             files[f"usr/lib/x86_64-linux-gnu/libnvidia-ml.so.{VERSION}"] = ""
-        for name, content in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, sysfs.Symlink):
-                path.symlink_to(content.target)
-            else:
-                path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        write_tree(tmp_path, files)
         monkeypatch.setenv("RIGDEPLOY_TWIN_ROOT", str(tmp_path))
         smi = f"{sys.executable} {SMI}" if stack else None
         node = probe.Node(str(tmp_path), smi, f"cat {tmp_path / 'kernel.log'}")
