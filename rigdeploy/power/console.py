@@ -60,8 +60,8 @@ def attach(driver: BmcDriver, log: Path | None, say: Callable[[str], None]) -> N
 def capture(driver: BmcDriver, path: Path, stop: threading.Event) -> None:
     """Write what the console shows to ``path`` (mode 0600, appended, at most LOG_LIMIT bytes) until ``stop`` is set.
 
-    It ends as well when the BMC ends the session, as when a person takes the console: it is never taken back, and
-    PowerBusyError says that somebody has it. The driver is closed once that has been asked.
+    It ends as well when the BMC ends the session, as most do when a person takes the console: it is never taken back.
+    PowerBusyError when somebody has it at the beginning. The driver is closed once that has been asked.
     """
     busy = _in_use(driver)
     driver.close()
