@@ -25,6 +25,8 @@ SCHEMA = 1
 """Version of the JSON; raised when a field changes its meaning or goes."""
 READ_SECONDS = 30.0
 """How long a busy BMC is given for a reading."""
+_BMCS = ("ipmi", "ipmitool", "redfish")
+"""Drivers of rigs that have a BMC."""
 
 T = TypeVar("T")
 Action = Callable[[Driver, "Rig", Say, Clock], T]
@@ -50,6 +52,15 @@ def select_named(workspace: Workspace, patterns: tuple[str, ...]) -> list[Rig]:
     """As ``select``, but the whole fleet has to be asked for: nothing happens to it by leaving something out."""
     refuse_unnamed(patterns)
     return select(workspace, patterns)
+
+
+def select_bmcs(workspace: Workspace, patterns: tuple[str, ...]) -> list[Rig]:
+    """The named rigs, or all that have a BMC: a mixed fleet is no error."""
+    rigs = select(workspace, patterns)
+    with_bmc = [rig for rig in rigs if rig.power.driver in _BMCS]
+    if not patterns and not with_bmc:
+        raise UsageError("no rig of this fleet has a BMC", "declare power.driver: ipmi, ipmitool or redfish")
+    return rigs if patterns else with_bmc
 
 
 def refuse_unnamed(patterns: tuple[str, ...]) -> None:

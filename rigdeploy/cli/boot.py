@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from rigdeploy.cli.batch import confirm, over, present, say, select, select_named, yes_option
+from rigdeploy.cli.batch import confirm, over, present, say, select_bmcs, select_named, yes_option
 from rigdeploy.cli.common import json_option, rig_arguments, workspace_options
 from rigdeploy.power import policy
 from rigdeploy.power.base import BootDevice, BootOverride, BootsDriver, Capability, Driver, require
@@ -25,10 +25,10 @@ device_argument = click.Choice([device.value for device in BootDevice if device 
 """What can be booted from."""
 
 _WHAT = {
-    BootDevice.PXE: "the network",
-    BootDevice.DISK: "its disk",
+    BootDevice.PXE: "from the network",
+    BootDevice.DISK: "from disk",
     BootDevice.BIOS: "into the firmware's setup",
-    BootDevice.CD: "a CD, which may be a virtual one",
+    BootDevice.CD: "from a CD, which may be a virtual one",
 }
 
 
@@ -70,20 +70,20 @@ def command() -> None:
 @rig_arguments
 @json_option
 def status(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int:
-    """Show what rigs boot from next.
+    """Show what rigs boot from next; without names, all that have a BMC.
 
     \b
     Example:
       rigdeploy boot status rig01 --json
     """
-    chosen = select(workspace, rigs)
+    chosen = select_bmcs(workspace, rigs)
     return _report(workspace, chosen, _read, as_json=as_json, changes=False)
 
 
 def _add(device: BootDevice) -> None:
     """The subcommand that boots rigs from ``device``."""
 
-    @command.command(device.value, help=_help(device), short_help=f"Boot rigs from {_WHAT[device]}, the next time.")
+    @command.command(device.value, help=_help(device), short_help=f"Boot rigs {_WHAT[device]}, the next time.")
     @workspace_options
     @rig_arguments
     @efi_options
@@ -101,14 +101,14 @@ def _add(device: BootDevice) -> None:
     ) -> int:
         chosen = select_named(workspace, rigs)
         if persistent:
-            confirm(f"boot from {_WHAT[device]}, at every start,", chosen, yes=yes)
+            confirm(f"boot {_WHAT[device]}, at every start,", chosen, yes=yes)
         wanted = BootOverride(device, efi=efi, persistent=persistent)
         return _report(workspace, chosen, partial(_choose, wanted), as_json=as_json)
 
 
 def _help(device: BootDevice) -> str:
     return (
-        f"Boot rigs from {_WHAT[device]}, the next time they start.\n\n\b\nExample:\n"
+        f"Boot rigs {_WHAT[device]}, the next time they start.\n\n\b\nExample:\n"
         f"  rigdeploy boot {device.value} rig01 --efi\n"
     )
 

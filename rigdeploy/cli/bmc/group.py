@@ -40,8 +40,9 @@ class _Lazy(click.Group):
 def command() -> None:
     """Audit BMCs, read what they see, and give them better passwords.
 
-    Rigs are handled at the same time; each result is shown as it comes. Rigs without a BMC, and what a BMC cannot do,
-    are errors of those rigs alone (exit code 5).
+    Rigs are handled at the same time; each result is shown as it comes. Without names, what only reads is about all
+    rigs that have a BMC. A named rig without one, or a BMC that cannot do it, is an error of that rig alone (exit
+    code 5).
 
     \b
     Example:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rigdeploy.cli.batch import Results, confirm, over, present, refuse_unnamed, select, yes_option
+from rigdeploy.cli.batch import Results, confirm, over, present, refuse_unnamed, select_bmcs, yes_option
 from rigdeploy.cli.common import json_option, report_option, rig_arguments, workspace_options
 from rigdeploy.errors import RigdeployError
 from rigdeploy.power.audit import Facts, Questions, judge
@@ -70,7 +70,7 @@ def probe(
 
     if write_test or default_passwords:
         refuse_unnamed(rigs)
-    chosen = select(workspace, rigs)
+    chosen = select_bmcs(workspace, rigs)
     if write_test:
         confirm("set boot flags, and set them back, on", chosen, yes=yes)
     seen: dict[str, Audit | RigdeployError] = {}

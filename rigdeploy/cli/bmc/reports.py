@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from rigdeploy.cli.batch import confirm, over, present, refuse_unnamed, say, select, select_named, yes_option
+from rigdeploy.cli.batch import confirm, over, present, refuse_unnamed, say, select_bmcs, select_named, yes_option
 from rigdeploy.cli.common import json_option, rig_arguments, workspace_options
 from rigdeploy.errors import PowerRefusedError
 from rigdeploy.node.values import display
@@ -48,7 +48,7 @@ class Log:
 @click.option("--all", "everything", is_flag=True, help="Also sensors without a reading.")
 @json_option
 def sensors(workspace: Workspace, rigs: tuple[str, ...], *, everything: bool, as_json: bool) -> int:
-    """Show temperatures, fans, voltages and power, as the BMC sees them.
+    """Show temperatures, fans, voltages and power, as the BMC sees them; without names, of all that have a BMC.
 
     What is out of its range is shown as 'warning' or 'critical'; 'verify' judges it.
 
@@ -57,7 +57,7 @@ def sensors(workspace: Workspace, rigs: tuple[str, ...], *, everything: bool, as
       rigdeploy bmc sensors rig01
       rigdeploy bmc sensors '*' --json
     """
-    chosen = select(workspace, rigs)
+    chosen = select_bmcs(workspace, rigs)
     results = over(workspace, chosen, _sensors, changes=False)
     show = partial(_show_sensors, everything)
     return present(chosen, results, _sensor_rows, show, as_json=as_json, fields=("sensors",))
@@ -81,7 +81,7 @@ def sel(workspace: Workspace, rigs: tuple[str, ...], *, clear: bool, yes: bool, 
     """
     if clear:
         refuse_unnamed(rigs)
-    chosen = select(workspace, rigs)
+    chosen = select_bmcs(workspace, rigs)
     if clear:
         confirm("clear the event log of", chosen, yes=yes)
     results = over(workspace, chosen, partial(_events, clear=clear), changes=clear)
@@ -99,7 +99,7 @@ def fru(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int:
     Example:
       rigdeploy bmc fru '*' --json
     """
-    chosen = select(workspace, rigs)
+    chosen = select_bmcs(workspace, rigs)
     results = over(workspace, chosen, _inventory, changes=False)
     return present(chosen, results, _inventory_row, _show_inventory, as_json=as_json, fields=("inventory",))
 
@@ -144,7 +144,8 @@ def _show_sensors(everything: bool, rig: Rig, found: Sequence[Sensor], _width: i
     for sensor in shown:
         value = "" if sensor.value is None else f"{sensor.value:g} {sensor.unit}"
         states = ", ".join(display(state) for state in sensor.states)
-        click.echo(f"  {display(sensor.name):<{width}}  {value:<12}  {_health(sensor.health)}  {states}".rstrip())
+        health = f"{_health(sensor.health)}  {states}" if states else _health(sensor.health, 0)
+        click.echo(f"  {display(sensor.name):<{width}}  {value:<12}  {health}")
 
 
 # --- events ---
@@ -169,7 +170,8 @@ def _event_rows(log: Log) -> dict[str, Any]:
 
 
 def _show_events(rig: Rig, log: Log, _width: int) -> None:
-    _head(rig, f"{len(log.events)} events" + (", cleared" if log.cleared else ""))
+    count = f"{len(log.events)} event" + ("" if len(log.events) == 1 else "s")
+    _head(rig, count + (", cleared" if log.cleared else ""))
     width = max((len(display(event.source)) for event in log.events), default=0)
     for event in log.events:
         when = "no clock" if event.time is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.time))
@@ -214,5 +216,5 @@ def _head(rig: Rig, what: str) -> None:
     click.echo(f"{click.style(rig.name, bold=True)}  {what}".rstrip())
 
 
-def _health(health: Health) -> str:
-    return click.style(f"{health.value:<8}", fg=_COLOURS[health])
+def _health(health: Health, width: int = 8) -> str:
+    return click.style(f"{health.value:<{width}}", fg=_COLOURS[health])

@@ -89,6 +89,14 @@ def test_a_rig_without_a_bmc_is_an_error_of_its_own(fleet, words, what):
     assert "rig01  error" not in err
 
 
+@pytest.mark.parametrize("words", [["bmc", "sensors"], ["bmc", "fru"], ["bmc", "probe"], ["boot", "status"]])
+def test_without_names_it_is_about_the_rigs_that_have_a_bmc(fleet, words):
+    fleet.add("rig01")
+    code, rows = fleet.rows(*words)
+    assert code in (0, 3)
+    assert list(rows) == ["rig01"]
+
+
 # --- a new password ---
 
 
@@ -236,7 +244,7 @@ def test_who_is_not_let_in_still_learns_what_anybody_can(fleet, driver):
 def test_a_bmc_that_is_not_there_is_an_error(fleet):
     fleet.add("rig01", faults=Faults(silent=True))
     fleet.add("rig02")
-    code, rows = fleet.rows("bmc", "probe")
+    code, rows = fleet.rows("bmc", "probe", "*")
     assert code == 5
     assert rows["rig01"]["error"]["kind"] == "PowerUnreachableError"
     assert rows["rig01"]["findings"] is None

@@ -78,7 +78,7 @@ def test_what_lasts_is_confirmed(fleet):
     bmc = fleet.add("rig01")
     code, _, err = fleet.run("boot", "disk", "rig01", "--persistent")
     assert code == 4
-    assert "this would boot from its disk, at every start, rig01" in err
+    assert "this would boot from disk, at every start, rig01" in err
     assert flags(bmc) == "00 00 00 00 00"
 
 
