@@ -38,6 +38,15 @@ _KINDS = {
 _GRAVE = frozenset({"psu", "thermal", "ecc", "pcie"})
 """Kinds of events that are a fault of the hardware when they are critical."""
 
+_CAUSES = {
+    "psu": "psu-event",
+    "fan": "fan-event",
+    "thermal": "thermal-event",
+    "ecc": "ecc-event",
+    "pcie": "pcie-event",
+    "": "bmc-event",
+}
+
 _BMC = "bmc"
 
 
@@ -102,7 +111,7 @@ def _events_of(case: Case, kind: str, those: list[EventRecord], *, grave: bool) 
         Status.FAIL if grave else Status.WARN,
         "no faults",
         named(texts, shown=3) + (f" ({len(those)} events)" if len(those) > len(texts) else ""),
-        f"{kind or 'bmc'}-event",
+        _CAUSES[kind],
         f"{remedy}; once it is cured: rigdeploy bmc sel --clear {case.rig.name}",
         {"events": [{"number": event.number, "time": event.time, "text": _told(event)} for event in those[-LIMIT:]]},
     )

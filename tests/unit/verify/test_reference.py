@@ -12,7 +12,7 @@ REFERENCE = Path(__file__).parents[3] / "docs/reference/checks.md"
 SOURCES = sorted(Path(rigdeploy.verify.__file__).parent.glob("*.py"))
 ACTIVE = SOURCES[0].parents[1] / "run/active.py"
 """What it says of a load that could not be made is a finding too."""
-CHECK = re.compile(r'"((?:gpu|link|memory|load|driver|host|disk)\.[a-z_0-9]+)"')
+CHECK = re.compile(r'"((?:gpu|link|memory|load|driver|host|disk|bmc)\.[a-z_0-9]+)"')
 
 
 def test_every_check_is_described():
