@@ -205,6 +205,9 @@ def _null_user(facts: Facts) -> Iterator[Finding]:
     return _hole(facts, "null_user", facts.null_user, "enabled", "disabled", Status.FAIL, remedy, "needs no name")
 
 
+_HOLES = {"cipher_0": "cipher-0", "ipmi_1_5": "ipmi-1-5", "null_user": "null-user"}
+
+
 def _hole(
     facts: Facts, check: str, found: bool | None, yes: str, no: str, bad: Status, remedy: str, why: str
 ) -> Iterator[Finding]:
@@ -215,7 +218,7 @@ def _hole(
         how = "look in the BMC's own pages; it did not say"
         return _finding(check, Status.UNKNOWN, "", "unreadable", how)
     if found:
-        return _finding(check, bad, f"{yes}: it {why}", check.replace("_", "-"), remedy)
+        return _finding(check, bad, f"{yes}: it {why}", _HOLES[check], remedy)
     return _finding(check, Status.PASS, no)
 
 
