@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rigdeploy.lab import hardware, processes, sysfs
+from rigdeploy.lab import driver_view, hardware, kernel_log, processes, sysfs
 from rigdeploy.lab.faults import Faults
 from rigdeploy.lab.twins import Twin, write_atomically
 
@@ -150,11 +150,11 @@ def _write_hardware(twin: Twin, now: Faults) -> None:
     declared = (build, board, gpus, now)
     resting = (twin.hardware / "sys/module/nvidia").is_dir()
     write_tree(twin.hardware, hardware.tree(*declared, time.time(), rig=twin.name, resting=resting))
-    records = hardware.gpu_records(*declared, twin.name)
+    records = driver_view.gpu_records(*declared, twin.name)
     _write(twin.hardware / "gpus.json", json.dumps(records, indent=1))
     for record in records:
         _write(twin.hardware / "replays" / record["address"], f"{record['replays']}\n")
-    _write(twin.hardware / "cuda.conf", hardware.cuda_conf(*declared))
+    _write(twin.hardware / "cuda.conf", driver_view.cuda_conf(*declared))
     _write_log(twin, declared)
     orders: dict[str, Any] = {"disk_full": now.disk_full, "host_key": now.host_key, "nouveau": now.nouveau}
     _write(twin.hardware / "orders.json", json.dumps(orders))
@@ -172,7 +172,7 @@ def count(twin: Twin) -> None:
 
 
 def _write_log(twin: Twin, declared: tuple[Build, Board, Mapping[str, Gpu], Faults]) -> None:
-    _write(twin.hardware / "kmsg", "".join(f"{line}\n" for line in hardware.kernel_log(*declared, time.time())))
+    _write(twin.hardware / "kmsg", "".join(f"{line}\n" for line in kernel_log.kernel_log(*declared, time.time())))
 
 
 def write_tree(directory: Path, tree: Mapping[str, str | sysfs.Symlink | bytes]) -> None:

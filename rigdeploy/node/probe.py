@@ -879,7 +879,8 @@ def read_filesystems(node: Node) -> list[dict[str, Any]]:
         on_disk = on_disk and not place.startswith(("/dev/", "/proc/", "/run/", "/sys/"))
         if place == "/" or (on_disk and len(place) < len(found.get(device, place + "/"))):
             found[device] = place
-    places = sorted(found.values())[:MOUNT_LIMIT]
+    # Where a program sees only a part of the tree (chroot), its root need not be mounted at all.
+    places = sorted({"/", *found.values()})[:MOUNT_LIMIT]
     return [{"mount": place, **space(node, place)} for place in places]
 
 

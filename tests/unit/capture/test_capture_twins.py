@@ -11,7 +11,7 @@ import pytest
 from rigdeploy.capture.capture import capture
 from rigdeploy.capture.diff import differences
 from rigdeploy.fleet.catalogue import SHIPPED
-from rigdeploy.lab import hardware, simulated
+from rigdeploy.lab import driver_view, hardware, simulated
 from rigdeploy.lab.faults import Faults
 from rigdeploy.lab.node import write_tree
 from rigdeploy.node import probe
@@ -30,7 +30,7 @@ def observed(tmp_path, catalogue, monkeypatch):
     def make(build, faults, *, resting):
         parts = build, catalogue.boards[build.board], catalogue.gpus, faults
         files = hardware.tree(*parts, 0.0, resting=resting)
-        records = hardware.gpu_records(*parts)
+        records = driver_view.gpu_records(*parts)
         files |= {
             "proc/uptime": "1800.0 0.0\n",
             "proc/self/mounts": "/dev/sda1 / ext4 rw 0 0\n",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rigdeploy.lab import hardware, node, simulated
+from rigdeploy.lab import driver_view, hardware, node, simulated
 from rigdeploy.lab.faults import Faults
 
 VERSION = "580.95.05"
@@ -61,7 +61,7 @@ def make_root(tmp_path, catalogue):
             (tmp_path / directory).mkdir(parents=True, exist_ok=True)
         node.write_tree(tmp_path, hardware.tree(*parts))
         root = TwinRoot(tmp_path)
-        root.write("run/rigdeploy-twin/gpus.json", json.dumps(hardware.gpu_records(*parts, "rig01")))
+        root.write("run/rigdeploy-twin/gpus.json", json.dumps(driver_view.gpu_records(*parts, "rig01")))
         root.write("run/rigdeploy-twin/state.json", "{}")
         return root
 

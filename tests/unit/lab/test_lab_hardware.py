@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rigdeploy.lab import config_space, hardware, sysfs
+from rigdeploy.lab import cards, config_space, driver_view, hardware, kernel_log, sysfs
 from rigdeploy.lab.faults import Faults, SlotFault
 from rigdeploy.lab.topology import ports
 
@@ -36,7 +36,7 @@ def test_addresses_are_unique_and_every_card_has_its_port_above_it(make_root, pa
     root = make_root(build)
     places = ports(declared, board)
     assert len({p.address for p in places}) == len({p.bus for p in places}) == len(board.slots)
-    found = hardware.cards(declared, board, gpus, Faults())
+    found = cards.cards(declared, board, gpus, Faults())
     assert {card.slot for card in found} == set(declared.slots)
     for card in found:
         path = device(root, card.address)
@@ -87,7 +87,7 @@ def test_pinned_address_is_kept(parts):
     declared, board, gpus = parts("dual-4090-no-nvlink")
     slot = declared.slots["SLOT1"].model_copy(update={"address": "0000:65:00.0"})
     pinned = declared.model_copy(update={"slots": {**declared.slots, "SLOT1": slot}})
-    assert {c.slot: c.address for c in hardware.cards(pinned, board, gpus, Faults())}["SLOT1"] == "0000:65:00.0"
+    assert {c.slot: c.address for c in cards.cards(pinned, board, gpus, Faults())}["SLOT1"] == "0000:65:00.0"
 
 
 def faulty(**fault) -> Faults:
@@ -130,7 +130,7 @@ def test_the_generation_falls_back_at_rest_and_rises_under_load(parts, fault, tr
 
 def cuda_line(parts, **fault) -> str:
     """What the simulated CUDA driver is told of the card in PCIE3."""
-    lines = hardware.cuda_conf(*parts("pro-4x3090"), faulty(**fault)).splitlines()
+    lines = driver_view.cuda_conf(*parts("pro-4x3090"), faulty(**fault)).splitlines()
     return next(line for line in lines if line.startswith("address=0000:41:00.0 "))
 
 
@@ -151,7 +151,7 @@ def test_the_simulated_cuda_driver_is_told(parts, fault, words):
 def test_cards_that_are_to_reach_each_other(parts):
     declared, board, gpus = parts("pro-4x3090")
     build = declared.model_copy(update={"peer_to_peer": True, "nvlink": [["PCIE1", "PCIE3"]]})
-    lines = hardware.cuda_conf(build, board, gpus, Faults(slots={"PCIE1": SlotFault(missing=True)})).splitlines()[1:]
+    lines = driver_view.cuda_conf(build, board, gpus, Faults(slots={"PCIE1": SlotFault(missing=True)})).splitlines()[1:]
     assert all(" p2p=1" in line for line in lines)
     assert [line.partition("nvlink=")[2] for line in lines] == ["-,-,-,-", "", ""]
     tree = hardware.tree(build, board, gpus, Faults())
@@ -180,7 +180,7 @@ def test_missing_card_leaves_its_port_empty(make_root):
     ],
 )
 def test_memory_and_bar1(parts, fault, memory, bar1):
-    records = hardware.gpu_records(*parts("pro-4x3090"), faulty(**fault), "rig01")
+    records = driver_view.gpu_records(*parts("pro-4x3090"), faulty(**fault), "rig01")
     (record,) = (r for r in records if r["slot"] == "PCIE3")
     assert (record["memory_mib"], record["bar1_mib"], record["ecc"]) == (memory, bar1, None)
 
@@ -190,14 +190,14 @@ def test_ecc_takes_memory_where_the_card_has_it(catalogue, parts):
     slot = declared.slots["SLOT1"].model_copy(update={"gpu": "rtx-a6000"})
     build = declared.model_copy(update={"slots": {"SLOT1": slot}})
     for ecc, memory in ((False, 49140), (True, 46068)):
-        (record,) = hardware.gpu_records(build, board, gpus, Faults(slots={"SLOT1": SlotFault(ecc=ecc)}), "x")
+        (record,) = driver_view.gpu_records(build, board, gpus, Faults(slots={"SLOT1": SlotFault(ecc=ecc)}), "x")
         assert (record["memory_mib"], record["ecc"]) == (memory, ecc)
 
 
 def test_two_rigs_of_one_build_have_different_cards(parts):
-    uuids = [r["uuid"] for rig in ("a", "b") for r in hardware.gpu_records(*parts("pro-4x3090"), Faults(), rig)]
+    uuids = [r["uuid"] for rig in ("a", "b") for r in driver_view.gpu_records(*parts("pro-4x3090"), Faults(), rig)]
     assert len(set(uuids)) == 8
-    again = [r["uuid"] for r in hardware.gpu_records(*parts("pro-4x3090"), Faults(), "a")]
+    again = [r["uuid"] for r in driver_view.gpu_records(*parts("pro-4x3090"), Faults(), "a")]
     assert again == uuids[:4]
 
 
@@ -211,7 +211,7 @@ def test_correctable_errors_grow(parts):
 
 
 def test_xid_is_in_the_kernels_log(parts):
-    *_, line = hardware.kernel_log(*parts("pro-4x3090"), faulty(xid=79))
+    *_, line = kernel_log.kernel_log(*parts("pro-4x3090"), faulty(xid=79))
     assert line.startswith("NVRM: Xid (PCI:0000:41:00): 79, ")
     assert line.endswith("GPU has fallen off the bus.")
 

@@ -219,6 +219,11 @@ def test_the_root_that_is_seen_is_the_last_one_mounted(tree):
     assert [item["mount"] for item in tree.observe()["filesystems"]] == ["/"]
 
 
+def test_the_root_is_there_though_it_is_mounted_nowhere(tree):
+    tree.file("/proc/self/mounts", "/dev/sda3 /srv ext4 rw 0 0\n")
+    assert [item["mount"] for item in tree.observe()["filesystems"]] == ["/", "/srv"]
+
+
 def test_space_of_this_machine():
     node = probe.Node("")
     root = next(item for item in probe.read_filesystems(node) if item["mount"] == "/")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rigdeploy.lab import hardware, simulated
+from rigdeploy.lab import driver_view, hardware, kernel_log, simulated
 from rigdeploy.lab.faults import Faults
 from rigdeploy.lab.node import write_tree
 from rigdeploy.node import probe
@@ -33,9 +33,9 @@ def twin(tmp_path, catalogue, rig, monkeypatch):
         files = hardware.tree(*parts, now, resting=resting)
         files["proc/uptime"] = f"{UPTIME} 0.0\n"
         files["proc/self/mounts"] = "/dev/sda1 / ext4 rw 0 0\n"
-        files["kernel.log"] = "\n".join(["Linux version 6.12.48", *hardware.kernel_log(*parts, now), ""])
+        files["kernel.log"] = "\n".join(["Linux version 6.12.48", *kernel_log.kernel_log(*parts, now), ""])
         if stack:
-            records = hardware.gpu_records(*parts)
+            records = driver_view.gpu_records(*parts)
             files["run/rigdeploy-twin/gpus.json"] = json.dumps(records)
             files |= {f"run/rigdeploy-twin/replays/{card['address']}": str(card["replays"]) for card in records}
             files["run/rigdeploy-twin/state.json"] = json.dumps({"persistence": True})
