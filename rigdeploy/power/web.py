@@ -27,6 +27,14 @@ ANSWER_SECONDS = 30.0
 ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of an answer that are read; the largest of a sound BMC (a full event log) has some 100 KB."""
 _PIECE = 64 * 1024
+_HANDSHAKE_REASONS = (
+    "HTTP_REQUEST",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+    "UNSUPPORTED_PROTOCOL",
+    "WRONG_VERSION_NUMBER",
+)
+"""OpenSSL's names for what only the beginning of a connection can fail with, beside a certificate."""
 
 
 class RedirectedError(requests.RequestException):
@@ -64,7 +72,9 @@ def authorities(certificate: str | None, *, verify: bool = True) -> str | bool:
 
 def never_sent(error: BaseException | None) -> bool:
     """Whether the request that failed cannot have arrived."""
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError, RedirectedError)):
+    if isinstance(error, requests.exceptions.SSLError):
+        return _in_handshake(error)
+    if isinstance(error, (requests.ConnectTimeout, RedirectedError)):
         return True
     return isinstance(_reason(error), (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
 
@@ -126,7 +136,8 @@ class _Adapter(HTTPAdapter):
             try:
                 return super().send(request, **options)
             except requests.exceptions.SSLError as error:
-                # Nothing was sent: the handshake comes first.
+                if not _in_handshake(error):
+                    raise  # TLS broke later: the request may have arrived, and is not made twice
                 response = self._retried(request, options, error)
                 self._is_pinned = True
                 return response
@@ -138,7 +149,9 @@ class _Adapter(HTTPAdapter):
         assert self._pinned is not None  # noqa: S101 - for the type checker: the caller has looked
         try:
             return self._pinned.send(request, **(options | {"verify": False}))
-        except requests.exceptions.SSLError:
+        except requests.exceptions.SSLError as second:
+            if not _in_handshake(second):
+                raise
             raise error from None
 
     def close(self) -> None:
@@ -189,6 +202,17 @@ def _only_certificate(path: str) -> bytes | None:
         raise PowerCertificateError(f"the certificate {path} cannot be read: {error.strerror}") from None
     except ValueError:
         return None  # several of them: authorities
+
+
+def _in_handshake(error: BaseException | None) -> bool:
+    """Whether TLS failed before anything was sent; the same kind of error comes when it breaks later."""
+    reason = _reason(error)
+    cause = reason.args[0] if reason is not None and reason.args else None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return True
+    if isinstance(cause, ssl.SSLError):
+        return cause.reason in _HANDSHAKE_REASONS
+    return isinstance(reason, urllib3.exceptions.SSLError)  # urllib3's own: another fingerprint
 
 
 def _reason(error: BaseException | None) -> BaseException | None:

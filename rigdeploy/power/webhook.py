@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote, unquote_plus
 
 import requests
 
@@ -24,6 +25,10 @@ ANSWER_SECONDS = 10.0
 STATUS_LIMIT = 64 * 1024
 """Bytes of an answer that the expressions for on and off are searched for in."""
 
+_BETWEEN = re.compile(r"""[\s"'{}\[\]:,;&=?/#]+""")
+"""What stands between the parts of a URL, a body or a header."""
+_LEAST_SECRET = 6
+"""Characters of such a part that is hidden wherever an answer repeats it."""
 _BUSY = (429, 502, 503, 504)
 """Too many requests; a gateway or service that is starting or overloaded (RFC 9110, 6585)."""
 _LOG_IN = (401, 403, 407)
@@ -59,8 +64,9 @@ class WebhookDriver:
         on, off = (re.search(pattern, text) for pattern in (self._power.status.says_on, self._power.status.says_off))
         if bool(on) is bool(off):
             found = "both 'on' and 'off'" if on else "neither 'on' nor 'off'"
+            said = self._shown(text, self._power.status, headers) or "an empty answer"
             raise PowerError(
-                f"{self.label}: its status fits {found}: {_shown(text, headers) or 'an empty answer'}",
+                f"{self.label}: its status fits {found}: {said}",
                 "correct power.status.says_on and says_off",
             )
         return PowerState.ON if on else PowerState.OFF
@@ -126,10 +132,20 @@ class WebhookDriver:
             headers[name] = value
         return headers
 
+    def _shown(self, text: str, call: WebhookCall, headers: dict[str, str]) -> str:
+        """An answer made fit to show: some devices repeat what they were sent."""
+        url = self._filled(call.url)
+        sent = [url.removeprefix(web.origin(url)).strip("/"), self._filled(call.body or ""), *headers.values()]
+        hidden = {part for one in sent for part in _parts(one)} | set(headers.values())
+        for part in sorted(hidden - {""}, key=len, reverse=True):
+            text = text.replace(part, "…")
+        return display(text)
+
     def _refusal(self, answer: requests.Response, call: WebhookCall, headers: dict[str, str]) -> PowerError:
         status = answer.status_code
-        what = f"{self.label}: {call.method} at {web.origin(call.url)} was answered with {status} {answer.reason}"
-        message = display(what) + (f": {said}" if (said := _shown(_text(answer), headers)) else "")
+        reason, said = (self._shown(text, call, headers) for text in (str(answer.reason), _text(answer)))
+        what = f"{self.label}: {call.method} at {web.origin(call.url)} was answered with {status} {reason}"
+        message = what + (f": {said}" if said else "")
         if status in _LOG_IN:
             return PowerAuthenticationError(message, "correct the secret in power's headers")
         if status in _BUSY:
@@ -144,8 +160,8 @@ def _text(answer: requests.Response) -> str:
     return answer.content[:STATUS_LIMIT].decode(errors="replace")
 
 
-def _shown(text: str, headers: dict[str, str]) -> str:
-    """An answer made fit to show; some devices repeat what they were sent."""
-    for value in headers.values():
-        text = text.replace(value, "…")
-    return display(text)
+def _parts(text: str) -> set[str]:
+    """What of a text that was sent is long enough to be a secret: all of it, and its parts, with and without escapes."""
+    words = {text, unquote(text), unquote_plus(text)}
+    parts = words | {part for word in words for part in _BETWEEN.split(word)}
+    return {part for part in parts if len(part) >= _LEAST_SECRET}

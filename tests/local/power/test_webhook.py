@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
+import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +302,49 @@ def test_a_secret_that_fits_in_no_header_is_not_shown(secret, plug, connect, mon
         driver.on()
     assert "Planted" not in caught.value.message
     assert plug.requests == []
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ({"url": "/cm?user=admin&password=Planted%2Fone"}, b"no /cm?user=admin&password=Planted%2Fone here"),
+        ({"url": "/cm?user=admin&password=Planted%2Fone"}, b'unknown: {"password": "Planted/one"}'),
+        ({"url": "/with/key/Planted-two"}, b"the key Planted-two has ended"),
+        ({"url": "/", "body": '{"token": "Planted-three"}'}, b"bad token Planted-three"),
+        ({"url": "/", "headers": {"Authorization": "Bearer Planted-four"}}, b"Planted-four is no token"),
+    ],
+)
+def test_what_a_device_repeats_is_not_shown(call, answer, plug, connect):
+    plug.always = Answer(404, answer)
+    driver = connect(plug.url, switch_on=call | {"url": plug.url + call["url"]})
+    with pytest.raises(PowerRefusedError, match=r"404 Not Found: .*…") as caught:
+        driver.on()
+    assert "Planted" not in caught.value.message
+
+
+def test_tls_that_breaks_after_the_handshake_may_have_carried_the_request(connect, tmp_path):
+    """An error of TLS then proves nothing, and the request is not made a second time."""
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    heard = []
+
+    def serve(listener):
+        with suppress(OSError):
+            while True:
+                with closing(listener.accept()[0]) as plain, suppress(ssl.SSLError):
+                    wrapped = context.wrap_socket(plain.dup(), server_side=True)
+                    heard.append(wrapped.recv(16)[:7])
+                    plain.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+                    wrapped.detach()
+
+    with socket.create_server((HOST, 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        driver = connect(f"https://{HOST}:{listener.getsockname()[1]}", certificate=str(certificate))
+        with pytest.raises(AnswerLostError):
+            driver.on()
+        listener.shutdown(socket.SHUT_RDWR)
+    assert heard == [b"POST /r"]
 
 
 def test_no_log_line_or_text_shows_a_secret(plug, connect, monkeypatch, caplog):
