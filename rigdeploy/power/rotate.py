@@ -12,7 +12,7 @@ import secrets
 import string
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -87,6 +87,10 @@ class Access(Protocol):
         """Log in as declared; the session stays open."""
         ...
 
+    def declared(self) -> str:
+        """The declared password as it is now."""
+        ...
+
     def set_password(self, username: str, password: str) -> None:
         """Set it, through that session, once."""
         ...
@@ -101,6 +105,9 @@ def rotate(target: Target, bmc: Access, clock: Clock = REAL_CLOCK) -> Outcome:
     if _finished(target, bmc):
         return Outcome.FINISHED
     bmc.open()
+    if target.old is not None:
+        # Another rotation may have come between the choice of targets and the lock that is held now.
+        target = replace(target, old=bmc.declared())
     new = new_password()
     _note(target, new)
     try:
@@ -307,6 +314,10 @@ class _Access:
         """Log in as declared."""
         policy.read(self._session, READ_SECONDS, self._clock)
 
+    def declared(self) -> str:
+        """Read anew from where it is."""
+        return self._power.password.reveal()
+
     def set_password(self, username: str, password: str) -> None:
         """Through the session that was opened."""
         self._session.set_password(username, password)
@@ -315,7 +326,7 @@ class _Access:
         """A session of its own, as that user; its state is all that is read."""
         changed: dict[str, object] = {"username": username, "password": Secret("inline", password)}
         if isinstance(self._power, IpmiPower) and username != self._power.username:
-            changed["privilege"] = "operator"  # what another user may at least be expected to be
+            changed["privilege"] = "user"  # the least that reads the power: what else that user may is not known
         with beside(self._rig, self._power.model_copy(update=changed), self._workspace) as driver:
             policy.read(driver, READ_SECONDS, self._clock)
 

@@ -38,7 +38,7 @@ class FakeBmc:
         self.file = directory / "bmc.json"
         if not self.file.exists():
             self.file.write_text(json.dumps({"admin": OLD, "other": "unknown"}))
-        self.declared = directory / "secret"
+        self.secret = directory / "secret"
         self.faults = list(faults)
         self.calls: list[str] = []
 
@@ -58,7 +58,10 @@ class FakeBmc:
             raise error
 
     def open(self):
-        self._fault("open", lambda: self._log_in("admin", self.declared.read_text().strip()))
+        self._fault("open", lambda: self._log_in("admin", self.secret.read_text().strip()))
+
+    def declared(self):
+        return self.secret.read_text().strip()
 
     def set_password(self, username, password):
         self._fault("set", lambda: self.file.write_text(json.dumps(self.passwords | {username: password})))
@@ -143,6 +146,17 @@ def test_what_fails_is_taken_back(target, tmp_path, faults):
         rotate.rotate(target, bmc, CLOCK)
     assert_sound(target, bmc)
     assert stored(target) == OLD
+
+
+def test_what_is_taken_back_is_the_password_of_the_moment(target, tmp_path):
+    """Another rotation came between the choice of targets, or a prompt, and the lock."""
+    target.stored.write_text("Another-Pa55word\n")
+    (tmp_path / "bmc.json").write_text(json.dumps({"admin": "Another-Pa55word"}))
+    bmc = FakeBmc(tmp_path, None, None, PowerUnreachableError("away"))
+    with pytest.raises(RotationError, match="has the old password, as before"):
+        rotate.rotate(target, bmc, CLOCK)
+    assert stored(target) == "Another-Pa55word"
+    assert_sound(target, bmc)
 
 
 def test_a_password_that_cannot_be_stored_is_taken_back(target, tmp_path):
