@@ -28,7 +28,8 @@ _PAGES, _PAGE = 64, 16
 _STANDARD, _OEM = 0xC0, 0xC1
 _SUITES_COUNT, _SUITES_ENTRIES, _SUITES_PRIVILEGES = 22, 23, 24
 """LAN parameters: how many suites, their numbers, and the highest privilege for each (table 23-4)."""
-_ADMINISTRATOR = 4
+_USER, _ADMINISTRATOR = 2, 4
+"""Privileges (table 13-9)."""
 _ANONYMOUS, _NULL_USERS = 0x01, 0x02
 _RMCP = bytes.fromhex("0600ff07")
 """The head of every datagram that holds IPMI."""
@@ -183,19 +184,20 @@ def answers_ping(host: str, port: int) -> bool:
 def suite_0_opens(host: str, port: int, username: str) -> bool | None:
     """Whether a session stands with cipher suite 0, which asks for no password; it is closed again.
 
-    The whole log-in is done, without any password at all. None when nobody answers.
+    The whole log-in is done, without any password at all, with the least rights that anything can be read with: asked
+    for more than this user has, an open suite refuses too. None when nobody answers.
     """
     with suppress(OSError), _wire(host, port) as exchange:
         ours = os.urandom(4)
         algorithms = b"".join(bytes((kind, 0, 0, 8, 0, 0, 0, 0)) for kind in range(3))
-        opened = exchange(_set_up(0x10, bytes((1, _ADMINISTRATOR, 0, 0)) + ours + algorithms), _is(0x11))
+        opened = exchange(_set_up(0x10, bytes((1, _USER, 0, 0)) + ours + algorithms), _is(0x11))
         if opened is None:
             return None
         if opened[17] != 0 or len(opened) < 28:  # noqa: PLR2004 - header of 16, then tag, status, ..., both numbers
             return False
         theirs = opened[24:28]
         name = username.encode()[:16]
-        first = bytes((2, 0, 0, 0)) + theirs + os.urandom(16) + bytes((0x10 | _ADMINISTRATOR, 0, 0, len(name))) + name
+        first = bytes((2, 0, 0, 0)) + theirs + os.urandom(16) + bytes((0x10 | _USER, 0, 0, len(name))) + name
         second = exchange(_set_up(0x12, first), _is(0x13))
         if second is None or second[17] != 0:
             return None if second is None else False

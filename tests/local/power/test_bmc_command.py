@@ -10,7 +10,7 @@ import pytest
 from command_line import PASSWORD
 from power_servers import StrictBmc, make_certificate
 
-from tests.bmc import Faults
+from tests.bmc import OPERATOR, USER, Faults
 
 
 @pytest.fixture(params=["ipmi", "ipmitool"])
@@ -144,8 +144,10 @@ def test_a_password_that_cannot_be_stored_is_not_changed(fleet, monkeypatch, tmp
     assert bmc.state.users[2].password == (tmp_path / "new").read_text().rstrip().encode()
 
 
-def test_another_user(fleet, tmp_path, driver):
+@pytest.mark.parametrize("privilege", [USER, OPERATOR])
+def test_another_user(fleet, tmp_path, driver, privilege):
     bmc = fleet.add("rig01", driver=driver)
+    bmc.state.users[3].privilege = privilege
     output = tmp_path / "oper"
     code, _, _ = fleet.run("bmc", "user", "rotate", "rig01", "--yes", "--username", "oper", "--output", str(output))
     assert code == 0
@@ -229,6 +231,17 @@ def test_a_suite_that_is_offered_and_does_not_work(fleet, driver):
     code, rows = fleet.rows("bmc", "probe", "rig01")
     assert (code, verdicts(rows["rig01"])["suites"]) == (1, "WARN")
     assert fleet.run("power", "status", "rig01")[0] == 0
+
+
+def test_suite_0_is_found_open_by_who_may_not_administer(fleet, driver):
+    secret = "{env: OPER_PASSWORD}"
+    bmc = fleet.add(
+        "rig01", driver=driver, suites=(0, 3, 17), username="oper", secret=secret, declared="privilege: operator"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPER_PASSWORD", bmc.state.users[3].password.decode())
+        _, rows = fleet.rows("bmc", "probe", "rig01")
+    assert (verdicts(rows["rig01"])["login"], verdicts(rows["rig01"])["cipher_0"]) == ("PASS", "FAIL")
 
 
 def test_who_is_not_let_in_still_learns_what_anybody_can(fleet, driver):
