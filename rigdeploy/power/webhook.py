@@ -161,7 +161,7 @@ def _text(answer: requests.Response) -> str:
 
 
 def _parts(text: str) -> set[str]:
-    """What of a text that was sent is long enough to be a secret: all of it, and its parts, with and without escapes."""
+    """What of a text that was sent is long enough to be a secret: all of it and its parts, with escapes and without."""
     words = {text, unquote(text), unquote_plus(text)}
     parts = words | {part for word in words for part in _BETWEEN.split(word)}
     return {part for part in parts if len(part) >= _LEAST_SECRET}
