@@ -20,6 +20,8 @@ RECORD_LIMIT = 8192
 _INFO, _RESERVE, _GET, _CLEAR = 0x40, 0x42, 0x43, 0x47
 _WHOLE, _SIZE = 0xFF, 16
 _ERASE, _ERASURE_STATUS, _ERASED = 0xAA, 0x00, 0x01
+_RESERVATIONS = 5
+"""How often an event, or another reader, may end our reservation before we give up."""
 _ERASE_POLLS, _ERASE_PAUSE = 20, 0.25
 """How often, and seconds apart, a BMC that is erasing is asked whether it is done."""
 _CLOCK_SET = 0x20000000
@@ -43,8 +45,7 @@ def events(raw: Raw) -> list[EventRecord]:
 
 def clear(raw: Raw) -> None:
     """Empty the log; PowerError when the BMC does not say within seconds that it is done."""
-    reservation = _reserved(raw)
-    raw.change(STORAGE, _CLEAR, reservation + b"CLR" + bytes((_ERASE,)))
+    reservation = _begun(raw)
     for _ in range(_ERASE_POLLS):
         try:
             answer = raw.ask(STORAGE, _CLEAR, reservation + b"CLR" + bytes((_ERASURE_STATUS,)), least=1)
@@ -56,6 +57,20 @@ def clear(raw: Raw) -> None:
             return
         WAIT.get()(_ERASE_PAUSE)
     raise PowerError("the BMC has not finished clearing its event log", "look at it again in a minute")
+
+
+def _begun(raw: Raw) -> bytes:
+    """Have the erasure begin; the reservation that it is done with. One that had ended by then erased nothing."""
+    for left in reversed(range(_RESERVATIONS)):
+        reservation = _reserved(raw)
+        try:
+            raw.change(STORAGE, _CLEAR, reservation + b"CLR" + bytes((_ERASE,)))
+        except CompletionError as error:
+            if error.code != CANCELLED or not left:
+                raise
+        else:
+            return reservation
+    raise AssertionError("the last attempt returns or raises")
 
 
 def decode(entry: bytes, names: Mapping[int, Record]) -> EventRecord:

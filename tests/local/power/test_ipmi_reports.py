@@ -289,6 +289,18 @@ class Scripted:
     change = ask
 
 
+@pytest.mark.parametrize(("ended", "cleared"), [(2, True), (9, False)])
+def test_clearing_a_log_whose_reservation_ended_is_begun_again(ended, cleared):
+    answers = iter([0xC5] * ended + [b"\1"] * 2)
+    scripted = Scripted({(0x0A, 0x42): b"\1\0", (0x0A, 0x47): lambda _: next(answers)})
+    if cleared:
+        ipmi_events.clear(scripted)
+    else:
+        with pytest.raises(CompletionError, match="0xc5"):
+            ipmi_events.clear(scripted)
+    assert sum(one[1] == 0x47 for one in scripted.asked) == (ended + 2 if cleared else 5)
+
+
 @pytest.mark.parametrize("report", [ipmi_sensors.sensors, ipmi_sensors.records])
 def test_a_bmc_without_sensor_records_has_no_sensors(report):
     assert report(Scripted({})) == []
