@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 
 import pytest
+from command_line import PASSWORD
 
 from rigdeploy.cli import main
 from rigdeploy.run.lock import RigLock
@@ -176,3 +179,19 @@ def test_what_a_hand_cannot_do_is_said_before_it_is_asked(fleet, verb):
     assert code == 5
     assert "hand (switched by hand): cannot" in err
     assert "please" not in err
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("ipmitool", "ipmipower"))), reason="needs ipmitool and FreeIPMI")
+@pytest.mark.parametrize("driver", ["ipmi", "ipmitool"])
+def test_freeipmi_sees_what_is_reported(fleet, driver, tmp_path):
+    bmc = fleet.add("rig01", driver=driver, on=True)
+    config = tmp_path / "freeipmi.conf"
+    config.write_text(f"driver-type LAN_2_0\nusername admin\npassword {PASSWORD}\ncipher-suite-id 17\n")
+    asked = ["ipmipower", "--config-file", config, "-h", f"{bmc.address}:{bmc.port}", "--stat"]
+    for verb, reported in (("off", "off"), ("cycle", "on"), ("reset", "on"), ("soft", "off"), ("on", "on")):
+        yes = [] if verb == "on" else ["--yes"]
+        code, found = fleet.rows("power", verb, "rig01", *yes)
+        assert (code, found["rig01"]["state"]) == (0, reported)
+        said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30).stdout
+        assert said.split()[-1] == reported
+    assert bmc.events("power") == ["off", "on", "reset", "off", "on"]
