@@ -83,7 +83,7 @@ def confirm(what: str, rigs: Sequence[Rig], *, yes: bool) -> None:
 def over(workspace: Workspace, rigs: Sequence[Rig], action: Action[T], *, changes: bool) -> Results[T]:
     """Do it to every rig at once; results come as they come. What ``changes`` a rig holds the rig's own lock."""
     workspace.prepare()
-    return each(rigs, partial(_one, workspace, action, changes=changes))
+    return each(rigs, partial(_one, workspace, action, changes=changes), stopping)
 
 
 def _one(workspace: Workspace, action: Action[T], rig: Rig, clock: Clock, *, changes: bool) -> T:
@@ -95,6 +95,11 @@ def _one(workspace: Workspace, action: Action[T], rig: Rig, clock: Clock, *, cha
             return action(driver, rig, partial(say, rig), clock)
     except RigdeployError as error:
         raise explained(error, rig, workspace) from error
+
+
+def stopping() -> None:
+    """Tell who has pressed Ctrl-C that it was heard."""
+    click.echo("stopping: requests that are under way come to their end first", err=True)
 
 
 def rig_lock(workspace: Workspace, rig: Rig) -> Any:

@@ -31,11 +31,14 @@ def stoppable(stop: threading.Event) -> Clock:
     return Clock(time.monotonic, sleep)
 
 
-def each(rigs: Sequence[Rig], work: Callable[[Rig, Clock], T]) -> Iterator[tuple[Rig, T | RigdeployError]]:
+def each(
+    rigs: Sequence[Rig], work: Callable[[Rig, Clock], T], stopping: Callable[[], None] = lambda: None
+) -> Iterator[tuple[Rig, T | RigdeployError]]:
     """Call ``work`` for every rig; gives each rig with its result or its error, the first to end first.
 
     Work waits by the clock that it is given, and for a BMC's lock in the same way: when the caller stops early
-    (Ctrl-C), waiting ends at once, and what has been asked of a BMC by then is not undone.
+    (Ctrl-C), waiting ends at once, and what has been asked of a BMC by then is not undone. Only an answer that is due
+    is waited for, which takes a silent BMC up to half a minute; ``stopping`` is called before that.
     """
     stop = threading.Event()
     clock = stoppable(stop)
@@ -51,6 +54,10 @@ def each(rigs: Sequence[Rig], work: Callable[[Rig, Clock], T]) -> Iterator[tuple
                 if error is not None and not isinstance(error, RigdeployError):
                     raise error
                 yield futures[future], error if error is not None else future.result()
+        except KeyboardInterrupt:
+            stop.set()
+            stopping()
+            raise
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rigdeploy.cli.batch import confirm, load, present, refuse_unnamed, rig_lock, say, yes_option
+from rigdeploy.cli.batch import confirm, load, present, refuse_unnamed, rig_lock, say, stopping, yes_option
 from rigdeploy.cli.common import json_option, report_option, rig_arguments, workspace_options
 from rigdeploy.power.policy import Clock
 from rigdeploy.workspace import Workspace
@@ -71,7 +71,7 @@ def rotate(
     confirm("give a new password to the BMC's user of", chosen, yes=yes)
     workspace.prepare()
     by_rig = {target.rig: target for target in whose}
-    results = each(chosen, partial(_rotate, workspace, by_rig))
+    results = each(chosen, partial(_rotate, workspace, by_rig), stopping)
     return present(chosen, results, _row, _show, as_json=as_json, fields=("outcome", "username", "stored"))
 
 
