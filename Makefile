@@ -40,7 +40,7 @@ test-browser: setup-dev  ## the report's page in a real browser without a window
 
 .PHONY: test-local
 test-local: setup-dev  ## tests with real tools on this machine: Ansible, sshd, a simulated BMC
-	$(BIN)/pytest tests/local
+	$(BIN)/pytest tests/local tests/bmc
 
 .PHONY: test-lab
 test-lab: setup-dev  ## tests on virtual rigs (root)

@@ -103,6 +103,10 @@ class PowerAuthenticationError(PowerError):
     """The BMC answered and refused user or password; never retried (lockouts)."""
 
 
+class PowerCertificateError(PowerError):
+    """What answers at the declared address shows a certificate that nobody vouches for."""
+
+
 class PowerUnreachableError(PowerError, ConnectionError):
     """The BMC did not answer at all."""
 

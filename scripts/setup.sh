@@ -8,6 +8,8 @@ extra=$1
 
 packages=(python3-venv)
 while read -r name; do packages+=("$name"); done < <(sed -e 's/#.*//' -e '/^[[:space:]]*$/d' rigdeploy/lab/host-packages.txt)
+# FreeIPMI: a second opinion, beside ipmitool's, on what a BMC was told.
+if [ "$extra" = dev ]; then packages+=(freeipmi-tools); fi
 # Some tests log in to a real sshd that they start themselves. Where services are managed, installing one would open this
 # machine's own port 22, so it is left to its owner; those tests then say that they were skipped.
 if [ "$extra" = dev ] && [ ! -d /run/systemd/system ]; then packages+=(openssh-server); fi

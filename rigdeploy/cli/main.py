@@ -23,6 +23,8 @@ COMMANDS = {
     "capture": "Write the build file of a rig that is as it should be, or show what differs.",
     "status": "Show each rig: power, system, what is applied, last verdict.",
     "power": "Switch rigs on and off, and see whether they are.",
+    "boot": "Choose what rigs boot from next.",
+    "bmc": "Audit BMCs, read their sensors and logs, give them better passwords.",
     "lab": "Virtual twins of the declared fleet, with faults to order.",
     "runs": "List past runs.",
     "log": "Show what a run did.",

@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rigdeploy.cli.common import echo_json, json_option, rig_arguments, workspace_options
-from rigdeploy.errors import EXIT_PASS, RigdeployError, UsageError
+from rigdeploy.cli.batch import READ_SECONDS, confirm, over, present, select, select_named, yes_option
+from rigdeploy.cli.boot import device_argument, efi_options, warn_dropped
+from rigdeploy.cli.common import json_option, rig_arguments, workspace_options
+from rigdeploy.errors import UsageError
 from rigdeploy.power import policy
-from rigdeploy.power.base import Driver, PowerState
-from rigdeploy.power.batch import each
+from rigdeploy.power.base import BootDevice, BootOverride, Capability, Driver, PowerState, require
 from rigdeploy.power.policy import Clock, Say
-from rigdeploy.run.lock import RigLock
 from rigdeploy.workspace import Workspace
 
 if TYPE_CHECKING:
     from rigdeploy.fleet.models import Rig
 
-SCHEMA = 1
-"""Version of the JSON; raised when a field changes its meaning or goes."""
-READ_SECONDS = 30.0
-"""How long ``status`` gives a busy BMC."""
-
-yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 soft_option = click.option("--soft", is_flag=True, help="Ask the system to shut down first, then cut the power.")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one rig: its state, whether it was changed, and the seconds that took."""
+    """What became of one rig: its state, whether it was changed, the seconds that took, what its BMC dropped."""
 
     state: PowerState
     changed: bool
     seconds: float
+    dropped: tuple[str, ...] = ()
 
 
-Action = Callable[[Driver, "Rig", Say, Clock], bool]
-"""Does something to one rig and says whether that changed it."""
+@dataclass(frozen=True)
+class Change:
+    """Whether an action changed the rig, and what its BMC dropped of the boot override that was asked for."""
+
+    changed: bool
+    dropped: tuple[str, ...] = ()
+
+
+Action = Callable[[Driver, "Rig", Say, Clock], Change]
 
 
 @click.group()
@@ -73,8 +73,7 @@ def status(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int
     Example:
       rigdeploy power status 'rig0*' --json
     """
-    chosen = _select(workspace, rigs)
-    return _report(chosen, _over(workspace, chosen, None, _leave), as_json=as_json)
+    return _run(workspace, select(workspace, rigs), _leave, as_json=as_json, changes=False)
 
 
 @command.command()
@@ -88,8 +87,7 @@ def on(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int:
     Example:
       rigdeploy power on rig01 rig02
     """
-    chosen = _select(workspace, rigs)
-    return _report(chosen, _over(workspace, chosen, "on", partial(_bring, PowerState.ON)), as_json=as_json)
+    return _run(workspace, select(workspace, rigs), partial(_bring, PowerState.ON), as_json=as_json)
 
 
 @command.command()
@@ -107,118 +105,128 @@ def off(workspace: Workspace, rigs: tuple[str, ...], *, soft: bool, yes: bool, a
     Example:
       rigdeploy power off rig01 --soft
     """
-    chosen = _select_named(workspace, rigs)
-    _confirm("switch off", chosen, yes=yes)
-    return _report(chosen, _over(workspace, chosen, "off", partial(_bring, PowerState.OFF, soft=soft)), as_json=as_json)
+    chosen = select_named(workspace, rigs)
+    confirm("switch off", chosen, yes=yes)
+    return _run(workspace, chosen, partial(_bring, PowerState.OFF, soft=soft), as_json=as_json)
+
+
+@command.command()
+@workspace_options
+@rig_arguments
+@click.option("--no-hard", is_flag=True, help="Leave a rig on whose system does not shut down; that is an error then.")
+@yes_option
+@json_option
+def soft(workspace: Workspace, rigs: tuple[str, ...], *, no_hard: bool, yes: bool, as_json: bool) -> int:
+    """Ask the system to shut down; cut the power of a rig whose system does not.
+
+    A system has two minutes. What happens is said as it happens; with --no-hard no power is ever cut.
+
+    \b
+    Example:
+      rigdeploy power soft rig01
+      rigdeploy power soft '*' --no-hard --yes
+    """
+    chosen = select_named(workspace, rigs)
+    confirm("shut down", chosen, yes=yes)
+    return _run(workspace, chosen, partial(_bring, PowerState.OFF, soft=True, hard=not no_hard), as_json=as_json)
 
 
 @command.command()
 @workspace_options
 @rig_arguments
 @soft_option
+@click.option("--boot", type=device_argument, help="What to boot from, this once; set while the rig is off.")
+@efi_options
 @yes_option
 @json_option
-def cycle(workspace: Workspace, rigs: tuple[str, ...], *, soft: bool, yes: bool, as_json: bool) -> int:
+def cycle(
+    workspace: Workspace,
+    rigs: tuple[str, ...],
+    *,
+    soft: bool,
+    boot: str | None,
+    efi: bool | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
     """Switch rigs off and on again; one that is off is switched on.
 
     \b
     Example:
       rigdeploy power cycle rig01 --yes
+      rigdeploy power cycle rig01 --boot pxe --efi
     """
-    chosen = _select_named(workspace, rigs)
-    _confirm("switch off and on", chosen, yes=yes)
-    return _report(chosen, _over(workspace, chosen, "cycle", partial(_cycle, soft=soft)), as_json=as_json)
+    if efi is not None and boot is None:
+        raise UsageError("--efi and --legacy are about --boot", "rigdeploy power cycle RIG --boot pxe --efi")
+    chosen = select_named(workspace, rigs)
+    confirm("switch off and on", chosen, yes=yes)
+    override = BootOverride(BootDevice(boot), efi=efi) if boot else None
+    return _run(workspace, chosen, partial(_cycle, soft=soft, boot=override), as_json=as_json)
 
 
-def _leave(_driver: Driver, _rig: Rig, _say: Say, _clock: Clock) -> bool:
-    return False
+@command.command()
+@workspace_options
+@rig_arguments
+@yes_option
+@json_option
+def reset(workspace: Workspace, rigs: tuple[str, ...], *, yes: bool, as_json: bool) -> int:
+    """Reset rigs without cutting their power; only rigs that are on.
+
+    The system is not asked: what it has not written is lost. Power stays on, so a card that hangs may need a
+    'cycle' instead.
+
+    \b
+    Example:
+      rigdeploy power reset rig01
+    """
+    chosen = select_named(workspace, rigs)
+    confirm("reset", chosen, yes=yes)
+    return _run(workspace, chosen, _reset, as_json=as_json)
 
 
-def _bring(want: PowerState, driver: Driver, rig: Rig, say: Say, clock: Clock, *, soft: bool = False) -> bool:
-    return policy.ensure(driver, want, rig.power.timeout_seconds, say, soft=soft, clock=clock)
+def _leave(_driver: Driver, _rig: Rig, _say: Say, _clock: Clock) -> Change:
+    return Change(changed=False)
 
 
-def _cycle(driver: Driver, rig: Rig, say: Say, clock: Clock, *, soft: bool) -> bool:
-    policy.cycle(driver, rig.power.timeout_seconds, say, soft=soft, clock=clock)
-    return True
+def _bring(
+    want: PowerState, driver: Driver, rig: Rig, say: Say, clock: Clock, *, soft: bool = False, hard: bool = True
+) -> Change:
+    seconds = rig.power.timeout_seconds
+    return Change(policy.ensure(driver, want, seconds, say, soft=soft, hard=hard, clock=clock))
 
 
-def _select(workspace: Workspace, patterns: tuple[str, ...]) -> list[Rig]:
-    from rigdeploy.fleet.load import load_fleet
-
-    return load_fleet(workspace).select(patterns)
-
-
-def _select_named(workspace: Workspace, patterns: tuple[str, ...]) -> list[Rig]:
-    """As ``_select``, but the whole fleet has to be asked for: it is never cut off by leaving something out."""
-    if not patterns:
-        raise UsageError("no rig is named", "name the rigs, or '*' for the whole fleet")
-    return _select(workspace, patterns)
+def _cycle(driver: Driver, rig: Rig, say: Say, clock: Clock, *, soft: bool, boot: BootOverride | None) -> Change:
+    if boot is not None:
+        require(driver, Capability.BOOT)
+    dropped = policy.cycle(driver, rig.power.timeout_seconds, say, soft=soft, boot=boot, clock=clock)
+    return Change(changed=True, dropped=tuple(dropped))
 
 
-def _confirm(what: str, rigs: list[Rig], *, yes: bool) -> None:
-    if yes:
-        return
-    names = ", ".join(rig.name for rig in rigs)
-    if not sys.stdin.isatty():
-        raise UsageError(f"this would {what} {names}, and nobody is there to confirm it", "add --yes")
-    if not click.confirm(f"{what.capitalize()} {names}?", err=True):
-        raise UsageError("declined; nothing was switched")
+def _reset(driver: Driver, rig: Rig, say: Say, clock: Clock) -> Change:
+    policy.reset(driver, rig.power.timeout_seconds, say, clock=clock)
+    return Change(changed=True)
 
 
-def _over(
-    workspace: Workspace, rigs: list[Rig], verb: str | None, action: Action
-) -> Iterator[tuple[Rig, Outcome | RigdeployError]]:
-    """Do it to every rig at once; ``verb`` names a change, for which the rig's own lock is held."""
-    workspace.prepare()
-    return each(rigs, partial(_one, workspace, verb, action))
-
-
-def _one(workspace: Workspace, verb: str | None, action: Action, rig: Rig, clock: Clock) -> Outcome:
-    from rigdeploy.power.drivers import open_driver
-
-    def say(text: str) -> None:
-        click.echo(f"{rig.name}: {text}", err=True)
-
-    started = time.monotonic()
-    lock = RigLock(workspace.locks, rig.name, command=f"rigdeploy power {verb}", run="none") if verb else nullcontext()
-    with lock, closing(open_driver(rig, workspace)) as driver:
-        changed = action(driver, rig, say, clock)
+def _run(workspace: Workspace, rigs: list[Rig], action: Action, *, as_json: bool, changes: bool = True) -> int:
+    def run(driver: Driver, rig: Rig, say: Say, clock: Clock) -> Outcome:
+        started = time.monotonic()
+        change = action(driver, rig, say, clock)
         state = policy.read(driver, READ_SECONDS, clock)
-    return Outcome(state, changed, time.monotonic() - started)
+        return Outcome(state, change.changed, time.monotonic() - started, change.dropped)
+
+    results = over(workspace, rigs, run, changes=changes)
+    return present(rigs, results, _row, _show, as_json=as_json, fields=("state", "changed"))
 
 
-def _report(rigs: list[Rig], results: Iterator[tuple[Rig, Outcome | RigdeployError]], *, as_json: bool) -> int:
-    """Show each result as it comes, or all of them as JSON; returns the exit code."""
-    width = max(len(rig.name) for rig in rigs)
-    code, rows = EXIT_PASS, {}
-    for rig, result in results:
-        rows[rig.name] = _row(rig, result)
-        if isinstance(result, RigdeployError):
-            code = max(code, result.exit_code)
-        if not as_json:
-            _show(rig, result, width)
-    if as_json:
-        echo_json({"schema": SCHEMA, "rigs": {rig.name: rows[rig.name] for rig in rigs}})
-    return code
+def _row(outcome: Outcome) -> dict[str, Any]:
+    row = {"state": outcome.state.value, "changed": outcome.changed, "seconds": round(outcome.seconds, 2)}
+    return row | {"dropped": list(outcome.dropped)} if outcome.dropped else row
 
 
-def _row(rig: Rig, result: Outcome | RigdeployError) -> dict[str, Any]:
-    row: dict[str, Any] = {"driver": rig.power.driver, "state": None, "changed": None, "error": None}
-    if isinstance(result, RigdeployError):
-        error = {"kind": type(result).__name__, "message": result.message, "remedy": result.remedy}
-        return row | {"error": error}
-    return row | {"state": result.state.value, "changed": result.changed, "seconds": round(result.seconds, 2)}
-
-
-def _show(rig: Rig, result: Outcome | RigdeployError, width: int) -> None:
-    if isinstance(result, RigdeployError):
-        click.echo(f"{rig.name:<{width}}  {click.style('error', fg='red')}    {result.message}", err=True)
-        if result.remedy:
-            click.echo(f"{'':<{width}}           {result.remedy}", err=True)
-        return
-    color = {PowerState.ON: "green", PowerState.OFF: "yellow", PowerState.UNKNOWN: "magenta"}[result.state]
-    note = f"changed in {result.seconds:.1f} s" if result.changed else ""
-    if result.state is PowerState.UNKNOWN:
+def _show(rig: Rig, outcome: Outcome, width: int) -> None:
+    color = {PowerState.ON: "green", PowerState.OFF: "yellow", PowerState.UNKNOWN: "magenta"}[outcome.state]
+    note = f"changed in {outcome.seconds:.1f} s" if outcome.changed else ""
+    if outcome.state is PowerState.UNKNOWN:
         note = "off or unreachable: it has no BMC to ask"
-    click.echo(f"{rig.name:<{width}}  {click.style(f'{result.state.value:<7}', fg=color)}  {note}".rstrip())
+    click.echo(f"{rig.name:<{width}}  {click.style(f'{outcome.state.value:<7}', fg=color)}  {note}".rstrip())
+    warn_dropped(rig, outcome.dropped)

@@ -14,7 +14,7 @@ from rigdeploy.workspace import Workspace
 if TYPE_CHECKING:
     from rigdeploy.plan.plan import Plan
 
-_PHASES = click.Choice(["power", "connect", "base", "driver", "verify"])
+_PHASES = click.Choice(["power", "connect", "bmc", "base", "driver", "verify"])
 
 
 @click.command()
@@ -45,9 +45,10 @@ def command(
     1. look at every rig, and show what will be done to it, and why
     2. power    switch it on
     3. connect  wait until it can be logged in to; pin its host key
-    4. base     hostname, time, packages
-    5. driver   the NVIDIA driver, where one is declared
-    6. verify   judge every slot against the declaration, once per boot with its cards under load
+    4. bmc      its settings, where any are declared
+    5. base     hostname, time, packages
+    6. driver   the NVIDIA driver, where one is declared
+    7. verify   judge every slot against the declaration, once per boot with its cards under load
 
     \b
     A phase that is right already is skipped; a rig that fails stops no other. Killed at any moment, the

@@ -33,6 +33,7 @@ _DOCUMENT = click.Path(exists=True, dir_okay=False, path_type=Path)
 @json_option
 @click.option("--active", is_flag=True, help="Put the cards under load first: copies over every link, a memory test.")
 @click.option("--force", is_flag=True, help="With --active: also cards that another process computes on.")
+@click.option("--bmc", is_flag=True, help="Ask the BMCs too: sensors, and what their event logs hold since the boot.")
 @report_option("html", "a page for people")
 @report_option("junit", "JUnit XML, for a build server,")
 @report_option("prometheus", "metrics, for a textfile collector,")
@@ -51,6 +52,7 @@ def command(
     as_json: bool,
     active: bool,
     force: bool,
+    bmc: bool,
     html: Path | None,
     junit: Path | None,
     prometheus: Path | None,
@@ -68,13 +70,14 @@ def command(
     Examples:
       rigdeploy verify                      the whole fleet
       rigdeploy verify rig01 --active       its links and memory at work
+      rigdeploy verify --bmc                sensors and event logs, too
       rigdeploy verify rig01 --json         one rig, for a program
       rigdeploy verify --html fleet.html --junit fleet.xml
       rigdeploy verify --observation node.json --load load.json --build pro-4x3090
     """
     from rigdeploy.report.result import results_exit_code
 
-    _refuse_nonsense(rigs, active=active, force=force, observation=observation, build=build, load=load)
+    _refuse_nonsense(rigs, active=active, force=force, bmc=bmc, observation=observation, build=build, load=load)
     judged: list[Judged] = []
     if observation is not None and build is not None:
         from rigdeploy.run.recorded import judge_recorded
@@ -82,7 +85,7 @@ def command(
         under_load = None if load is None else read_document(load)
         results = [judge_recorded(workspace, build, read_document(observation), under_load)]
     else:
-        judged = _judge_live(workspace, rigs, active=active, force=force)
+        judged = _judge_live(workspace, rigs, active=active, force=force, bmc=bmc)
         results = [one.result for one in judged]
     try:
         _show(results, as_json=as_json)
@@ -100,6 +103,7 @@ def _refuse_nonsense(
     *,
     active: bool,
     force: bool,
+    bmc: bool,
     observation: Path | None,
     build: str | None,
     load: Path | None,
@@ -113,22 +117,26 @@ def _refuse_nonsense(
         )
     if observation is None and load is not None:
         raise UsageError("--load goes with --observation", "a rig's own is kept by: rigdeploy verify --active")
+    if observation is not None and bmc:
+        raise UsageError("--bmc needs a rig, and --observation touches none", "leave one of them out")
     if observation is not None and active:
         raise UsageError("--active needs a rig, and --observation touches none", "give it --load instead")
 
 
-def _judge_live(workspace: Workspace, patterns: tuple[str, ...], *, active: bool, force: bool) -> list[Judged]:
+def _judge_live(
+    workspace: Workspace, patterns: tuple[str, ...], *, active: bool, force: bool, bmc: bool
+) -> list[Judged]:
     from rigdeploy.fleet.load import load_fleet
     from rigdeploy.run.verify import verify, verify_under_load
 
     fleet = load_fleet(workspace)
     rigs = fleet.select(patterns)
     if not active:
-        return verify(rigs, fleet.catalogue, workspace, lambda text: click.echo(text, err=True))
+        return verify(rigs, fleet.catalogue, workspace, lambda text: click.echo(text, err=True), bmc=bmc)
     from rigdeploy.run.progress import open_progress
 
     command = f"rigdeploy {command_line()}"
-    return verify_under_load(rigs, fleet.catalogue, workspace, open_progress(), command=command, force=force)
+    return verify_under_load(rigs, fleet.catalogue, workspace, open_progress(), command=command, force=force, bmc=bmc)
 
 
 def _show(results: list[RigResult], *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rigdeploy.errors import LabError, Problem, UsageError
@@ -40,10 +41,14 @@ class Assembly:
 
 @dataclass(frozen=True)
 class Source:
-    """The documents behind a fleet: what turns a place of a rig into file and line."""
+    """The documents behind a fleet: what turns a place of a rig into file and line.
+
+    ``builds`` holds each build's own file by its path: most rigs of a large fleet share one.
+    """
 
     fleet: Document
     assemblies: dict[str, Assembly] = field(default_factory=dict)
+    builds: dict[Path, Document] = field(default_factory=dict)
 
     def locate(self, place: Place) -> tuple[Document, Place]:
         """The document of a place such as ``("rigs", "rig01", "build", "slots", "PCIE3")``, and where in it."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from rigdeploy.errors import Problem
 from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.fleet.document import Document, Place
+from rigdeploy.fleet.lint_power import inline_remarks, power_remarks, shared_power
 from rigdeploy.fleet.lint_stack import stack_remarks
-from rigdeploy.fleet.models import Board, Build, Gpu, IpmiPower, Rig, Slot
+from rigdeploy.fleet.models import Board, Build, Gpu, Rig, Slot
 from rigdeploy.fleet.remark import Remark
-from rigdeploy.fleet.secrets import FORMS, Secret
 from rigdeploy.fleet.validate import did_you_mean
 
 if TYPE_CHECKING:
@@ -39,10 +39,11 @@ def located(found: Iterable[Remark], locate: Callable[[Place], tuple[Document, P
 
 def remarks(rigs: dict[str, Rig], catalogue: Catalogue) -> list[Remark]:
     """Everything that is impossible, or probably not meant, about these rigs together and each alone."""
-    found = list(_shared_addresses(rigs))
+    found = [*_shared_addresses(rigs), *shared_power(rigs)]
     for name, rig in rigs.items():
         found += build_remarks(rig.build, catalogue, ("rigs", name, "build"))
-        found += _rig_remarks(rig, catalogue)
+        found += _rig_remarks(rig)
+        found += power_remarks(rig, catalogue)
         found += stack_remarks(rig, catalogue)
     return found
 
@@ -198,7 +199,7 @@ def _disks_twice(at: Place, build: Build) -> Iterator[Remark]:
         serials.add(disk.serial or "")
 
 
-def _rig_remarks(rig: Rig, catalogue: Catalogue) -> Iterator[Remark]:
+def _rig_remarks(rig: Rig) -> Iterator[Remark]:
     at: Place = ("rigs", rig.name)
     build = rig.build
     if rig.training and build.memory and build.memory.size_gib < TRAINING_MEMORY_FACTOR * build.vram_gib:
@@ -207,21 +208,11 @@ def _rig_remarks(rig: Rig, catalogue: Catalogue) -> Iterator[Remark]:
             f"training wants {TRAINING_MEMORY_FACTOR * build.vram_gib} GiB of system memory "
             f"(twice the VRAM); the build has {build.memory.size_gib}",
         )
-    board = catalogue.boards.get(build.board)
-    if isinstance(rig.power, IpmiPower):
-        yield from _inline_remarks((*at, "power", "password"), rig.power.password)
-        if board is not None and board.bmc is None:
-            yield Remark.warning((*at, "power", "driver"), f"{board.name} is not known to have a BMC")
-    yield from _inline_remarks((*at, "ssh", "password"), rig.ssh.password)
+    yield from inline_remarks((*at, "ssh", "password"), rig.ssh.password)
     if not _is_time_zone(rig.base.timezone):
         yield Remark(
             (*at, "base", "timezone"), f"no time zone is called '{rig.base.timezone}'", "such as Europe/Berlin"
         )
-
-
-def _inline_remarks(at: Place, secret: Secret | None) -> Iterator[Remark]:
-    if secret is not None and secret.kind == "inline":
-        yield Remark.warning(at, "a password stands in the file itself", f"write {FORMS} instead")
 
 
 def _is_time_zone(name: str) -> bool:
@@ -242,7 +233,6 @@ def _is_time_zone(name: str) -> bool:
 def _shared_addresses(rigs: dict[str, Rig]) -> Iterator[Remark]:
     """Two rigs that would be one on the network."""
     nodes: dict[tuple[str, int, str | None], str] = {}
-    bmcs: dict[tuple[str, int], str] = {}
     hosts: dict[str, str] = {}
     for name, rig in rigs.items():
         node = (rig.address, rig.ssh.port, rig.ssh.jump)
@@ -251,12 +241,3 @@ def _shared_addresses(rigs: dict[str, Rig]) -> Iterator[Remark]:
         host = rig.base.hostname or name
         if (other := hosts.setdefault(host, name)) != name:
             yield Remark(("rigs", name, "base", "hostname"), f"{other} is called {host} already")
-        if isinstance(rig.power, IpmiPower):
-            bmc = (rig.power.address, rig.power.port)
-            if (other := bmcs.setdefault(bmc, name)) != name:
-                yield Remark(("rigs", name, "power", "address"), f"{bmc[0]} is the BMC of {other} already")
-    addresses = {rig.address: name for name, rig in rigs.items()}
-    for (address, _), name in bmcs.items():
-        if address in addresses:
-            message = f"{address} is the address of {addresses[address]} itself; a BMC has its own"
-            yield Remark(("rigs", name, "power", "address"), message)

@@ -113,7 +113,9 @@ def _build(
                 f"shipped or in builds/: {', '.join(known)}; describe your own in builds/{name}.yml beside fleet.yml",
             )
         ]
-    document = read_entry(path, name, "name")
+    if path not in source.builds:
+        source.builds[path] = read_entry(path, name, "name")
+    document = source.builds[path]
     if document.problems:
         return None, []  # reading the catalogue has said so
     assembly = Assembly(rig, document, source.fleet)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -37,6 +38,13 @@ def _read_branch(value: Any) -> Any:
 def _beside_inventory(value: str, info: ValidationInfo) -> str:
     base = (info.context or {}).get("base")
     return str(Path(base, Path(value).expanduser())) if base else value
+
+
+def _checked_url(value: str) -> str:
+    parts = urlsplit(value)
+    if not parts.hostname or parts.port == 0:  # reading a port that is no number raises by itself
+        raise ValueError("no host, or no such port")
+    return value
 
 
 LinkText = Annotated[
@@ -272,10 +280,23 @@ class Ssh(Model):
     password: Secret | None = None
 
 
-class IpmiPower(Model):
-    """A BMC on an IPMI 2.0 wire. ``timeout_seconds`` bounds one change of power state."""
+Mac = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$", description="such as 02:00:5e:10:00:01")]
+Url = Annotated[
+    Annotated[str, Field(pattern=r"^https?://[^\s\"'@]+$", description="http:// or https://, without a login")],
+    AfterValidator(_checked_url),
+]
+HeaderName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$", description="a header's name, such as Authorization")
+]
 
-    driver: Literal["ipmi"]
+
+class IpmiPower(Model):
+    """A BMC on an IPMI 2.0 wire. ``timeout_seconds`` bounds one change of power state.
+
+    ``driver: ipmi`` speaks RMCP+ itself, ``ipmitool`` runs the tool of that name.
+    """
+
+    driver: Literal["ipmi", "ipmitool"]
     address: Host
     port: Port = 623
     username: str
@@ -285,6 +306,67 @@ class IpmiPower(Model):
     timeout_seconds: Seconds = 60
 
 
+class RedfishPower(Model):
+    """A BMC's Redfish service. ``system`` is needed only where the service has several.
+
+    ``certificate`` is the file of the authority (or of the BMC's own certificate) that https is checked against;
+    absent, the system's authorities are asked. ``verify: false`` takes any certificate, and says so at each use.
+    """
+
+    driver: Literal["redfish"]
+    url: Url
+    username: str
+    password: Secret
+    system: str | None = None
+    certificate: LocalFile | None = None
+    verify: bool = True
+    timeout_seconds: Seconds = 120
+
+
+class WolPower(Model):
+    """Wake-on-LAN to switch on, ssh to shut down; no BMC. ``broadcast`` is where the magic packet is sent."""
+
+    driver: Literal["wol"]
+    mac: Mac
+    broadcast: Host = "255.255.255.255"
+    port: Port = 9
+    timeout_seconds: Seconds = 300
+
+
+class WebhookCall(Model):
+    """One call of a smart plug or PDU. In ``url``, ``body`` and ``headers``, ``{rig}`` stands for the rig's name.
+
+    ``headers`` may be secret references; all are kept as secrets.
+    """
+
+    url: Url
+    method: Literal["GET", "POST", "PUT", "PATCH"] = "POST"
+    body: str | None = None
+    headers: dict[HeaderName, Secret] = {}
+
+
+class WebhookStatus(WebhookCall):
+    """How to read the state: ``says_on`` and ``says_off`` are regular expressions searched for in the answer's text."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH"] = "GET"
+    says_on: str
+    says_off: str
+
+
+class WebhookPower(Model):
+    """A smart plug or PDU: anything with URLs for on and off. Without ``status`` the rig's ssh port is looked at.
+
+    No key here is called ``on`` or ``off``: without quotes, YAML 1.1 reads those as true and false.
+    """
+
+    driver: Literal["webhook"]
+    switch_on: WebhookCall
+    switch_off: WebhookCall
+    status: WebhookStatus | None = None
+    certificate: LocalFile | None = None
+    timeout_seconds: Seconds = 120
+
+
 class ManualPower(Model):
     """A person at the button. ``timeout_seconds`` is how long that person is waited for."""
 
@@ -292,7 +374,17 @@ class ManualPower(Model):
     timeout_seconds: Seconds = 900
 
 
-Power = Annotated[IpmiPower | ManualPower, Field(discriminator="driver")]
+class Bmc(Model):
+    """How the BMC itself is to be set: what happens when mains power comes back, which sensors may be out of range."""
+
+    power_restore: Literal["always-on", "always-off", "previous"] | None = None
+    ignore_sensors: list[str] = []
+
+
+BMC_DRIVERS = frozenset({"ipmi", "ipmitool", "redfish"})
+"""Ways of switching behind which a BMC is, with settings, sensors and an event log of its own."""
+
+Power = Annotated[IpmiPower | RedfishPower | WolPower | WebhookPower | ManualPower, Field(discriminator="driver")]
 
 
 class OperatingSystem(Model):
@@ -356,6 +448,7 @@ class RigSettings(Model):
 
     address: Host
     power: Power
+    bmc: Bmc = Bmc()
     ssh: Ssh = Ssh()
     os: OperatingSystem | None = None
     base: BaseSystem = BaseSystem()

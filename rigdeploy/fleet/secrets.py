@@ -44,6 +44,11 @@ class Secret:
         """The secret that is the content of a file."""
         return cls("file", str(path))
 
+    @property
+    def file(self) -> Path | None:
+        """The file that holds it, where a file does."""
+        return self._path() if self.kind == "file" else None
+
     def __str__(self) -> str:
         shown = self._reference if self.kind in ("env", "file") else ""
         if self.kind == "command":
@@ -68,6 +73,10 @@ class Secret:
             raise SecretError(f"the secret from {self} is empty")
         return secret
 
+    def _path(self) -> Path:
+        # os.path's leaves a home that is nobody's as it stands, to be a file that is not there.
+        return Path(self.base, os.path.expanduser(self._reference))  # noqa: PTH111
+
     def _from_environment(self) -> str:
         value = os.environ.get(self._reference)
         if value is None:
@@ -79,9 +88,7 @@ class Secret:
 
     def _from_file(self) -> str:
         try:
-            # os.path's leaves a home that is nobody's as it stands, to be a file that is not there.
-            path = Path(self.base, os.path.expanduser(self._reference))  # noqa: PTH111
-            return path.read_text().rstrip("\r\n")
+            return self._path().read_text().rstrip("\r\n")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             where = Path(self.base, self._reference)

@@ -15,6 +15,7 @@ roles_path = {content}roles
 library = {plugins}modules
 action_plugins = {plugins}action
 inventory_plugins = {plugins}inventory
+forks = 50
 host_key_checking = True
 interpreter_python = auto_silent
 retry_files_enabled = False

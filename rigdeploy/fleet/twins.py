@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rigdeploy.errors import LabError
-from rigdeploy.fleet.models import IpmiPower, Mirror, Rig, Ssh
+from rigdeploy.fleet.models import IpmiPower, ManualPower, Mirror, Power, RedfishPower, Rig, Ssh, WebhookPower
 from rigdeploy.fleet.secrets import Secret
 
 if TYPE_CHECKING:
@@ -34,30 +34,46 @@ def overlay_fleet(fleet: Fleet) -> Fleet:
     return replace(fleet, rigs=rigs, without_twin=tuple(name for name in fleet.rigs if name not in rigs))
 
 
+def has_bmc(power: Power) -> bool:
+    """Whether the twin of a rig with this power gets a BMC: it tells off from unreachable, as the real one can."""
+    if isinstance(power, WebhookPower):
+        return power.status is not None
+    return isinstance(power, (IpmiPower, RedfishPower))
+
+
 def overlay(rig: Rig, twin: dict[str, Any], mirror: dict[str, str] | None = None) -> Rig:
     """The rig as its twin: nothing that would lead to the real one is left.
+
+    A twin knows two ways of being switched. Where ``has_bmc`` says so, it has a BMC that speaks IPMI, whatever the rig
+    itself is declared to speak; else the lab presses the button, which also stands for wake on LAN and for a plug
+    without a status. The declared time limit is kept.
 
     ``twin`` is the rig's entry in ``twins.json``; ``mirror`` (``url``, ``key``) is the lab's package mirror.
     """
     changes: dict[str, Any] = {
         "address": twin["address"],
         "ssh": Ssh(user=twin["user"], port=twin["port"], private_key=twin["private_key"]),
+        "power": _power(rig, twin.get("bmc")),
     }
-    if isinstance(rig.power, IpmiPower):
-        bmc = twin.get("bmc")
-        if bmc is None:
-            raise LabError(f"the twin of {rig.name} has no BMC, and the rig has one", _REMEDY)
-        changes["power"] = rig.power.model_copy(
-            update={
-                "address": bmc["address"],
-                "port": bmc["port"],
-                "username": bmc["username"],
-                "password": Secret.from_file(Path(bmc["password_file"])),
-            }
-        )
     if rig.gpu_stack is not None and mirror is not None:
         changes["gpu_stack"] = rig.gpu_stack.model_copy(update={"mirror": Mirror(**mirror)})
     return rig.model_copy(update=changes)
+
+
+def _power(rig: Rig, bmc: dict[str, Any] | None) -> Power:
+    if not has_bmc(rig.power):
+        return ManualPower(driver="manual", timeout_seconds=rig.power.timeout_seconds)
+    if bmc is None:
+        raise LabError(f"the twin of {rig.name} has no BMC, and the rig has one", _REMEDY)
+    access: dict[str, Any] = {
+        "address": bmc["address"],
+        "port": bmc["port"],
+        "username": bmc["username"],
+        "password": Secret.from_file(Path(bmc["password_file"])),
+    }
+    if isinstance(rig.power, IpmiPower):
+        return rig.power.model_copy(update={"driver": "ipmi", **access})
+    return IpmiPower(driver="ipmi", timeout_seconds=rig.power.timeout_seconds, **access)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -116,7 +116,10 @@ def _build(lab: Lab, fleet: Fleet, name: str, shared: Path, say: Say) -> None:
             )
         say(f"building the twin of {name}")
     twin = Twin(lab, name, number)
-    node.declare(twin, rig.build, fleet.catalogue.boards[rig.build.board], fleet.catalogue.gpus, rig.power.driver)
+    from rigdeploy.fleet.twins import has_bmc  # late, as the models are
+
+    power = "ipmi" if has_bmc(rig.power) else "manual"
+    node.declare(twin, rig.build, fleet.catalogue.boards[rig.build.board], fleet.catalogue.gpus, power)
     node.create_disk(twin, shared)
     if node.is_on(twin):
         node.write_hardware(twin, fresh=False)

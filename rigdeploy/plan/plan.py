@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rigdeploy.errors import RigdeployError, UnreachableError
-from rigdeploy.fleet.models import Rig
+from rigdeploy.errors import PowerUnsupportedError, RigdeployError, UnreachableError
+from rigdeploy.fleet.models import BMC_DRIVERS, Rig
+from rigdeploy.node.bmc_reading import BmcSettings
 from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Drift, Driver, Managed, Observation
 from rigdeploy.power.base import PowerState
@@ -19,8 +20,11 @@ from rigdeploy.power.base import PowerState
 SCHEMA = 1
 """Version of the plan's JSON."""
 
-PHASES = ("power", "connect", "base", "driver", "verify")
+PHASES = ("power", "connect", "bmc", "base", "driver", "verify")
 """The phases of ``up`` in their order."""
+
+WITHOUT_LOGIN = ("power", "connect", "bmc")
+"""The phases that need no node that answers."""
 
 ROLES = {"base": "base", "driver": "nvidia_driver"}
 """The role that does a phase's work on the node, where there is one."""
@@ -38,7 +42,8 @@ class NodeView:
     ``power`` is None when nobody asked, because the node answers. ``error`` says why there is no
     ``observation``; ``refused`` that the node is there and does not accept our key. ``expected`` holds, per
     role, the hash of the inputs that the declaration asks for; ``last_seconds``, per phase, how long it took
-    when it last succeeded; ``load`` is the last active check that is kept, of whatever boot.
+    when it last succeeded; ``load`` is the last active check that is kept, of whatever boot. ``bmc`` is how the BMC is
+    set, or why that is not known; None when nobody asked, because nothing is declared about it.
     """
 
     rig: Rig
@@ -49,6 +54,7 @@ class NodeView:
     expected: Mapping[str, str] = field(default_factory=dict)
     last_seconds: Mapping[str, float] = field(default_factory=dict)
     load: Load | None = None
+    bmc: BmcSettings | RigdeployError | None = None
 
     @property
     def current_load(self) -> Load | None:
@@ -150,7 +156,7 @@ def make_plan(views: Iterable[NodeView], *, only: str | None = None) -> Plan:
 
 
 def _plan_node(view: NodeView, only: str | None) -> NodePlan:
-    steps = [_power(view), _connect(view), _base(view), _driver(view)]
+    steps = [_power(view), _connect(view), _bmc(view), _base(view), _driver(view)]
     if only is not None:
         steps = [step if step.phase == only else _left_out(step, only) for step in steps]
     verify = _verify(view, steps)
@@ -170,7 +176,7 @@ def _blocked(view: NodeView, only: str | None) -> RigdeployError | None:
     if view.refused:
         return None if view.rig.ssh.password is not None and only in (None, "connect") else view.error
     if isinstance(view.error, UnreachableError):
-        return None if only in (None, "power", "connect") else view.error
+        return None if only in (None, *WITHOUT_LOGIN) else view.error
     return view.error
 
 
@@ -205,6 +211,30 @@ def _connect(view: NodeView) -> Step:
     if view.power is PowerState.ON:
         return Step("connect", True, "on, and does not answer over ssh", ("wait until it does",))
     return Step("connect", True, "not on yet", ("wait until the node answers over ssh",))
+
+
+def _bmc(view: NodeView) -> Step:
+    declared, found, driver = view.rig.bmc.power_restore, view.bmc, view.rig.power.driver
+    if declared is None:
+        return Step("bmc", False, "nothing is declared about its settings")
+    if driver not in BMC_DRIVERS:
+        return Step("bmc", False, f"power_restore is declared, and power.driver {driver} is no BMC")
+    if isinstance(found, PowerUnsupportedError):
+        return Step("bmc", False, f"power_restore is declared, and cannot be set: {_own_words(view.rig, found)}")
+    if isinstance(found, RigdeployError):
+        why = f"how it is set cannot be read: {_own_words(view.rig, found)}"
+    elif found is None:
+        why = "how it is set was not read"
+    elif found.power_restore != declared:
+        why = f"power_restore is {found.power_restore}, {declared} is declared"
+    else:
+        return Step("bmc", False, "as declared")
+    return Step("bmc", True, why, (f"set power_restore to {declared}",))
+
+
+def _own_words(rig: Rig, error: RigdeployError) -> str:
+    """An error's message for a line that names the rig already."""
+    return error.message.removeprefix(f"{rig.name}: ")
 
 
 def _base(view: NodeView) -> Step:

@@ -8,37 +8,45 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, TypeVar
 
-from rigdeploy.errors import PowerError, RigdeployError
-from rigdeploy.power.policy import Clock
+from rigdeploy.errors import RigdeployError
+from rigdeploy.power.lock import WAIT
+from rigdeploy.power.policy import Clock, StoppedError
 
 if TYPE_CHECKING:
     from rigdeploy.fleet.models import Rig
 
-WORKERS = 64
+WORKERS = 128
 """Threads at most; most of their time is waiting, for a BMC, a power supply or a person."""
 
 T = TypeVar("T")
 
 
 def stoppable(stop: threading.Event) -> Clock:
-    """Real time, whose waiting ends in a PowerError as soon as ``stop`` is set."""
+    """Real time, whose waiting ends in a StoppedError as soon as ``stop`` is set."""
 
     def sleep(seconds: float) -> None:
         if stop.wait(seconds):
-            raise PowerError("stopped")
+            raise StoppedError("stopped")
 
     return Clock(time.monotonic, sleep)
 
 
-def each(rigs: Sequence[Rig], work: Callable[[Rig, Clock], T]) -> Iterator[tuple[Rig, T | RigdeployError]]:
+def each(
+    rigs: Sequence[Rig], work: Callable[[Rig, Clock], T], stopping: Callable[[], None] = lambda: None
+) -> Iterator[tuple[Rig, T | RigdeployError]]:
     """Call ``work`` for every rig; gives each rig with its result or its error, the first to end first.
 
-    Work waits by the clock that it is given: when the caller stops early (Ctrl-C), waiting ends at once, and
-    what has been asked of a BMC by then is not undone.
+    Work waits by the clock that it is given, and for a BMC's lock in the same way: when the caller stops early
+    (Ctrl-C), waiting ends at once, and what has been asked of a BMC by then is not undone. Only an answer that is due
+    is waited for, which takes a silent BMC up to half a minute; ``stopping`` is called before that.
     """
     stop = threading.Event()
     clock = stoppable(stop)
-    with ThreadPoolExecutor(max(1, min(WORKERS, len(rigs)))) as pool:
+
+    def begin() -> None:
+        WAIT.set(clock.sleep)
+
+    with ThreadPoolExecutor(max(1, min(WORKERS, len(rigs))), initializer=begin) as pool:
         futures = {pool.submit(work, rig, clock): rig for rig in rigs}
         try:
             for future in as_completed(futures):
@@ -46,6 +54,10 @@ def each(rigs: Sequence[Rig], work: Callable[[Rig, Clock], T]) -> Iterator[tuple
                 if error is not None and not isinstance(error, RigdeployError):
                     raise error
                 yield futures[future], error if error is not None else future.result()
+        except KeyboardInterrupt:
+            stop.set()
+            stopping()
+            raise
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)

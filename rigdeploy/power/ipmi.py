@@ -1,39 +1,33 @@
-"""Power through a BMC's IPMI 2.0 interface on the network."""
+"""Power through a BMC's IPMI 2.0 interface on the network, spoken by python-ipmi."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
 
 import pyipmi
-from pyipmi.errors import CompletionCodeError, DecodingError, MessageStatusCodeError, RetryError
-from pyipmi.msgs.chassis import CONTROL_POWER_DOWN, CONTROL_POWER_UP, CONTROL_SOFT_SHUTDOWN
+from pyipmi.errors import AuthenticationError, DecodingError, MessageStatusCodeError, RetryError
 
 from rigdeploy.errors import PowerError, PowerUnreachableError
 from rigdeploy.fleet.models import IpmiPower
 from rigdeploy.power import ipmi_errors, rmcp
-from rigdeploy.power.base import AnswerLostError, Capability, PowerState
-from rigdeploy.power.lock import bmc_lock_path, exclusive
+from rigdeploy.power.base import AnswerLostError
+from rigdeploy.power.ipmi_driver import CIPHERS, BmcDriver
+from rigdeploy.power.ipmi_raw import CompletionError
 from rigdeploy.power.quirks import QuirkCache
 
-CIPHERS = (17, 3)
-"""What ``cipher: auto`` tries: SHA-256 first, then SHA-1, which every BMC has."""
+__all__ = ["CIPHERS", "IpmiDriver"]
+
 LOG_INS = 3
 """How often a log-in is begun again when its messages were lost half-way."""
 
 _SILENCE = (RetryError, OSError)
 """No answer in spite of every repetition, or the network's own word that there is none (TimeoutError is an OSError)."""
+_GARBLED = (DecodingError, AuthenticationError)
+_LUN = 0
 
-T = TypeVar("T")
 
-
-class IpmiDriver:
-    """One BMC; logs in at the first call and stays logged in, holding the BMC's lock, until ``close()``."""
-
-    capabilities = frozenset(Capability)
-    patience = 10.0
+class IpmiDriver(BmcDriver):
+    """A BMC over python-ipmi's RMCP+ (see :mod:`rigdeploy.power.rmcp`)."""
 
     def __init__(
         self,
@@ -44,69 +38,37 @@ class IpmiDriver:
         *,
         answer_seconds: float = rmcp.ANSWER_SECONDS,
     ) -> None:
-        self._power = power
-        self._bmc = f"{power.address}:{power.port}"
-        self.label = f"{rig} (BMC {self._bmc})"
-        self._lock = bmc_lock_path(locks, self._bmc)
-        self._quirks = quirks
+        super().__init__(rig, power, locks, quirks)
         self._answer_seconds = answer_seconds
         self._session: pyipmi.Ipmi | None = None
-        self._held: ExitStack | None = None
 
-    def state(self) -> PowerState:
-        """What the BMC says now."""
-        power_on: bool = self._ask(lambda session: session.get_chassis_status().power_on)
-        return PowerState.ON if power_on else PowerState.OFF
-
-    def on(self) -> None:
-        """Chassis Control: power up."""
-        self._control(CONTROL_POWER_UP)
-
-    def off(self) -> None:
-        """Chassis Control: power down, at once."""
-        self._control(CONTROL_POWER_DOWN)
-
-    def soft_off(self) -> None:
-        """Chassis Control: soft shutdown, as a short press of the power button."""
-        self._control(CONTROL_SOFT_SHUTDOWN)
-
-    def close(self) -> None:
-        """Log out and let the next caller at the BMC."""
-        self._drop(tell=True)
-        if self._held is not None:
-            self._held.close()
-            self._held = None
-
-    def _ask(self, question: Callable[[pyipmi.Ipmi], T]) -> T:
-        """Ask something that changes nothing; once more in a new session when the old one is dead."""
+    def _exchange(self, netfn: int, command: int, data: bytes, *, once: bool) -> bytes:
+        if once:
+            return self._sent_once(netfn, command, data)
         if self._session is not None:
             try:
-                return self._refusals_translated(question, self._session)
-            except (*_SILENCE, DecodingError):
+                return _sent(self._session, netfn, command, data)
+            except (*_SILENCE, *_GARBLED):
                 self._drop(tell=False)
         session = self._logged_in()
         try:
-            return self._refusals_translated(question, session)
+            return _sent(session, netfn, command, data)
         except _SILENCE as error:
             self._drop(tell=False)
             raise PowerUnreachableError(f"{self.label} has stopped answering", ipmi_errors.CHECK_NETWORK) from error
-        except DecodingError as error:
+        except _GARBLED as error:
             raise PowerError(f"{self.label} sent an answer that cannot be read: {error}") from error
 
-    def _control(self, option: int) -> None:
-        """Send one Chassis Control, exactly once; AnswerLostError when no answer that can be read comes back."""
+    def _sent_once(self, netfn: int, command: int, data: bytes) -> bytes:
         session = self._logged_in()
         try:
             with session.interface.once():
-                self._refusals_translated(lambda opened: opened.chassis_control(option), session)
-        except (*_SILENCE, DecodingError) as error:
+                return _sent(session, netfn, command, data)
+        except (*_SILENCE, *_GARBLED) as error:
             raise AnswerLostError(f"{self.label} did not answer the request") from error
 
-    def _refusals_translated(self, call: Callable[[pyipmi.Ipmi], T], session: pyipmi.Ipmi) -> T:
-        try:
-            return call(session)
-        except CompletionCodeError as error:
-            raise ipmi_errors.refusal(error.cc, self.label, self._power) from error
+    def _log_out(self) -> None:
+        self._drop(tell=True)
 
     def _drop(self, *, tell: bool) -> None:
         if self._session is not None:
@@ -114,10 +76,6 @@ class IpmiDriver:
             self._session = None
 
     def _logged_in(self) -> pyipmi.Ipmi:
-        if self._held is None:
-            held = ExitStack()
-            held.enter_context(exclusive(self._lock, float(self._power.timeout_seconds), self.label))
-            self._held = held
         if self._session is None:
             self._session = self._log_in()
         return self._session
@@ -137,13 +95,6 @@ class IpmiDriver:
                 return session
         raise AssertionError("the last cipher suite returns or raises")
 
-    def _ciphers(self) -> list[int]:
-        """The suites to try, in order."""
-        if self._power.cipher != "auto":
-            return [self._power.cipher]
-        worked = self._quirks.get(self._bmc, "cipher")
-        return sorted(CIPHERS, key=lambda cipher: cipher != worked)
-
     def _connect(self, password: str, cipher: int) -> pyipmi.Ipmi:
         for attempts_left in reversed(range(LOG_INS)):
             try:
@@ -154,6 +105,7 @@ class IpmiDriver:
                     password,
                     cipher=cipher,
                     privilege=self._power.privilege,
+                    known=self._quirks.get(self._bmc, "cipher") == cipher,
                     answer_seconds=self._answer_seconds,
                 )
             except (TimeoutError, MessageStatusCodeError) as error:
@@ -161,3 +113,12 @@ class IpmiDriver:
                 if not attempts_left or not ipmi_errors.broken_by_loss(error):
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+
+def _sent(session: pyipmi.Ipmi, netfn: int, command: int, data: bytes) -> bytes:
+    answer = bytes(session.send_raw(_LUN, netfn, bytes((command,)) + data))
+    if not answer:
+        raise DecodingError("an answer without a completion code")
+    if answer[0]:
+        raise CompletionError(answer[0])
+    return answer[1:]

@@ -46,7 +46,7 @@ _NO_SLOT = (ipmi.MSC_INSUFFICIENT_RESOURCES, ipmi.MSC_INSUFFICIENT_RESOURCES_FOR
 _CREDENTIALS = (*_ROLE, *_NAME, ipmi.MSC_INVALID_INTEGRITY_CHECK_VALUE)
 _OUT_OF_STEP = (ipmi.MSC_INVALID_SESSION_ID, ipmi.MSC_INACTIVE_SESSION_ID)
 """What a repeated set-up message gets whose first copy had arrived."""
-_BUSY = (
+BUSY = (
     ipmi.CC_NODE_BUSY,
     ipmi.CC_TIMEOUT,
     ipmi.CC_OUT_OF_SPACE,
@@ -92,7 +92,7 @@ def log_in_error(error: Exception, label: str, power: IpmiPower) -> PowerError:
 def refusal(code: int, label: str, power: IpmiPower) -> PowerError:
     """A completion code other than success, given inside a session, in words."""
     what = f"{CompletionCodeError.find_cc_desc(code)} (completion code 0x{code:02x})"
-    if code in _BUSY:
+    if code in BUSY:
         return PowerBusyError(f"{label} is busy: {what}", "wait a minute and try again; a stuck BMC needs a cold reset")
     if code == ipmi.CC_INSUFFICIENT_PRIVILEGES:
         return PowerRefusedError(

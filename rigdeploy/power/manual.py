@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Literal
@@ -11,12 +9,10 @@ from typing import Literal
 from rigdeploy.errors import PowerUnsupportedError
 from rigdeploy.fleet.models import Rig
 from rigdeploy.power.base import Capability, PowerState
+from rigdeploy.power.greeting import state_by_greeting
 
 Hand = Callable[[Rig, Literal["on", "off"]], None]
 """Whoever presses the button: told of the rig and what is wanted, and not waited for."""
-
-ANSWER_SECONDS = 3.0
-"""How long the ssh port may take to greet (an unloaded one needs milliseconds, a far or jumped one seconds)."""
 
 
 def ask_on_terminal(rig: Rig, what: Literal["on", "off"]) -> None:
@@ -41,7 +37,7 @@ class ManualDriver:
 
     def state(self) -> PowerState:
         """ON when an ssh server greets at the rig's address."""
-        return PowerState.ON if self._greeting().startswith(b"SSH-") else PowerState.UNKNOWN
+        return state_by_greeting(self._rig)
 
     def on(self) -> None:
         """Ask the person to switch on."""
@@ -55,24 +51,9 @@ class ManualDriver:
         """A person asked to switch off does that by the system where it answers."""
         raise PowerUnsupportedError(f"{self.label}: ask for a plain 'off'")
 
+    def reset(self) -> None:
+        """There is no hand for that."""
+        raise PowerUnsupportedError(f"{self.label}: switch it off and on")
+
     def close(self) -> None:
         """Nothing is held."""
-
-    def _greeting(self) -> bytes:
-        try:
-            return self._through_jump_host() if self._rig.ssh.jump else self._directly()
-        except (OSError, subprocess.TimeoutExpired):
-            return b""
-
-    def _directly(self) -> bytes:
-        address = (self._rig.address, self._rig.ssh.port)
-        with socket.create_connection(address, timeout=ANSWER_SECONDS) as connection:
-            return connection.recv(16)
-
-    def _through_jump_host(self) -> bytes:
-        """The greeting as the jump host sees it; ``ssh -W`` ends when its input does."""
-        host = f"[{self._rig.address}]:{self._rig.ssh.port}"
-        command = ["ssh", "-o", "BatchMode=yes", "-W", host, "--", str(self._rig.ssh.jump)]
-        return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_SECONDS, check=False
-        ).stdout

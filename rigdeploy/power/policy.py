@@ -9,18 +9,29 @@ tried twice, because BMCs lock users out.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from rigdeploy.errors import (
+    PowerAuthenticationError,
     PowerBusyError,
     PowerError,
     PowerRefusedError,
     PowerTimeoutError,
     PowerUnreachableError,
 )
-from rigdeploy.power.base import AnswerLostError, Capability, Driver, PowerState, require
+from rigdeploy.power.base import (
+    AnswerLostError,
+    BootDevice,
+    BootOverride,
+    BootsDriver,
+    Capability,
+    Driver,
+    PowerState,
+    require,
+)
 
 ATTEMPTS = 3
 """How many requests a BMC may acknowledge and not carry out."""
@@ -34,8 +45,15 @@ BACKOFF_FIRST, BACKOFF_FACTOR, BACKOFF_MOST = 0.5, 2.0, 8.0
 """Seconds that a busy BMC is left alone."""
 LOST_PATIENCE = 3.0
 """Seconds in which a request whose answer was lost shows, if it had arrived."""
+BOOT_SECONDS = 60.0
+"""How long a BMC may take to keep a boot override, its busy times and restarts included."""
 
 Say = Callable[[str], None]
+T = TypeVar("T")
+
+
+class StoppedError(PowerError):
+    """Somebody has asked us to stop; what was asked of a BMC by then is not undone."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +73,16 @@ def silent(_: str) -> None:
 
 def read(driver: Driver, timeout: float, clock: Clock = REAL_CLOCK) -> PowerState:
     """The state now, giving a busy BMC up to ``timeout`` seconds."""
+    return when_free(driver.state, timeout, clock)
+
+
+def when_free(call: Callable[[], T], timeout: float, clock: Clock = REAL_CLOCK) -> T:
+    """What ``call`` gives, which may safely be made again, with a busy BMC given up to ``timeout`` seconds."""
     deadline = clock.now() + timeout
     pause = BACKOFF_FIRST
     while True:
         try:
-            return driver.state()
+            return call()
         except PowerBusyError:
             if clock.now() + pause > deadline:
                 raise
@@ -74,11 +97,13 @@ def ensure(
     say: Say = silent,
     *,
     soft: bool = False,
+    hard: bool = True,
     clock: Clock = REAL_CLOCK,
 ) -> bool:
     """Bring a rig to ON or OFF within ``timeout`` seconds; True when that took a change.
 
-    With ``soft`` the operating system is asked first and has SOFT_SECONDS; then power is cut.
+    With ``soft`` the operating system is asked first and has SOFT_SECONDS; then power is cut, or, without ``hard``,
+    that is a PowerTimeoutError and the rig stays on.
     Raises PowerUnsupportedError before anything is touched when the driver cannot do it, PowerTimeoutError
     when requests were accepted and the state never came, and whatever the driver raises otherwise.
     """
@@ -89,22 +114,170 @@ def ensure(
         require(driver, Capability.SOFT_OFF)
     if read(driver, timeout, clock) is want:
         return False
-    if soft and want is PowerState.OFF and _soft_off(driver, say, clock):
-        return True
+    if soft and want is PowerState.OFF:
+        if _soft_off(driver, say, clock):
+            return True
+        if not hard:
+            raise PowerTimeoutError(
+                f"{driver.label}: the system did not shut down within {SOFT_SECONDS:.0f} s, and its power was not cut",
+                "look at its console, or let the power be cut",
+            )
+        say("the system did not shut down; cutting its power")
     request = driver.on if want is PowerState.ON else driver.off
     _Change(driver, want, request, timeout, clock).run(say)
     return True
 
 
-def cycle(driver: Driver, timeout: float, say: Say = silent, *, soft: bool = False, clock: Clock = REAL_CLOCK) -> None:
-    """Off, seen off, a pause, on, seen on; ``timeout`` seconds for each half.
+def cycle(
+    driver: Driver,
+    timeout: float,
+    say: Say = silent,
+    *,
+    soft: bool = False,
+    boot: BootOverride | None = None,
+    clock: Clock = REAL_CLOCK,
+) -> list[str]:
+    """Off, seen off, a pause, the boot override, on, seen on; ``timeout`` seconds for each half.
 
-    The BMC's own cycle command is not used: boards refuse it when the rig is off, and none confirms it.
+    Returns what the BMC dropped of ``boot``, which is set while the rig is off: boards forget it at a loss of power,
+    and a system that still runs cannot be caught by it. Whatever stops a cycle half-way, the error, or ``say``, tells
+    how the rig was left. The BMC's own cycle command is not used: boards refuse it when the rig is off, and none
+    confirms it.
     """
-    require(driver, Capability.ON, Capability.OFF)
-    ensure(driver, PowerState.OFF, timeout, say, soft=soft, clock=clock)
-    clock.sleep(OFF_SECONDS)
-    ensure(driver, PowerState.ON, timeout, say, clock=clock)
+    require(driver, Capability.ON, Capability.OFF, *([Capability.SOFT_OFF] if soft else []))
+    if boot is not None:
+        require(driver, Capability.BOOT)
+    read(driver, timeout, clock)
+    dropped: list[str] = []
+    with _telling_how_it_was_left(driver, say):
+        ensure(driver, PowerState.OFF, timeout, say, soft=soft, clock=clock)
+        clock.sleep(OFF_SECONDS)
+        if boot is not None:
+            dropped = set_boot(cast(BootsDriver, driver), boot, say, clock)
+        ensure(driver, PowerState.ON, timeout, say, clock=clock)
+    return dropped
+
+
+def reset(driver: Driver, timeout: float, say: Say = silent, *, clock: Clock = REAL_CLOCK) -> None:
+    """Reset a rig that is on, and see that it still is; PowerRefusedError when it is not.
+
+    Nothing shows a reset, so one whose answer was lost is not made again: AnswerLostError says so when the rig is on,
+    since then either may have happened.
+    """
+    require(driver, Capability.RESET)
+    if read(driver, timeout, clock) is PowerState.OFF:
+        raise PowerRefusedError(f"{driver.label} is off: there is nothing to reset", "switch it on")
+    say("resetting")
+    deadline = clock.now() + timeout
+    lost: AnswerLostError | None = None
+    try:
+        when_free(driver.reset, timeout, clock)
+    except AnswerLostError as error:
+        lost = error
+    state = _state_when_back(driver, deadline, clock)
+    if state is PowerState.OFF:
+        raise PowerError(f"{driver.label}: it went off when it was reset", "switch it on")
+    if lost is not None:
+        raise AnswerLostError(
+            f"{driver.label} did not answer the reset: it is {state}, and may have been reset or not",
+            "look whether it starts anew; only then ask again",
+        ) from lost
+
+
+def set_boot(driver: BootsDriver, wanted: BootOverride, say: Say = silent, clock: Clock = REAL_CLOCK) -> list[str]:
+    """Set what the next boot is from, and read it back; returns which of ``efi`` and ``persistent`` were dropped.
+
+    PowerRefusedError when the device itself was. Setting it twice does no harm, so it is asked for again, ATTEMPTS
+    times in all, when an answer was lost or the device is not read back.
+    """
+    require(driver, Capability.BOOT)
+    say(
+        "clearing the boot override"
+        if wanted.device is BootDevice.NONE
+        else f"setting the next boot to {wanted.device}"
+    )
+    deadline = clock.now() + BOOT_SECONDS
+    found: BootOverride | None = None
+    silence: PowerError | None = None
+    for _ in range(ATTEMPTS):
+        try:
+            when_free(lambda: driver.set_boot_override(wanted), deadline - clock.now(), clock)
+        except (AnswerLostError, PowerUnreachableError) as error:
+            silence = error
+        try:
+            found = _kept(driver, wanted, deadline, clock)
+            silence = None
+        except PowerUnreachableError as error:
+            silence = error
+        if found is not None and found.device is wanted.device:
+            return _dropped(wanted, found)
+        if clock.now() >= deadline:
+            break
+    if silence is not None:
+        raise silence
+    raise PowerRefusedError(
+        f"{driver.label} was asked to boot from {wanted.device} next, and says {found.device if found else 'nothing'}",
+        "set it in the BMC's own page, or in the firmware's",
+    )
+
+
+def _kept(driver: BootsDriver, wanted: BootOverride, deadline: float, clock: Clock) -> BootOverride:
+    """What is read back, which BMCs may need LOST_PATIENCE seconds to show."""
+    until = min(clock.now() + LOST_PATIENCE, deadline)
+    pause = POLL_FIRST
+    while True:
+        found = when_free(driver.boot_override, deadline - clock.now(), clock)
+        left = until - clock.now()
+        if found.device is wanted.device or left <= 0:
+            return found
+        clock.sleep(min(pause, left))
+        pause = min(pause * POLL_FACTOR, POLL_MOST)
+
+
+def _dropped(wanted: BootOverride, found: BootOverride) -> list[str]:
+    """What was asked for and is not there. No override has no further parts."""
+    if wanted.device is BootDevice.NONE:
+        return []
+    efi_dropped = wanted.efi is not None and bool(found.efi) is not wanted.efi
+    persistent_dropped = wanted.persistent and not found.persistent
+    return ["efi"] * efi_dropped + ["persistent"] * persistent_dropped
+
+
+def _state_when_back(driver: Driver, deadline: float, clock: Clock) -> PowerState:
+    """The state, waiting for a BMC that is busy or away."""
+    pause = BACKOFF_FIRST
+    while True:
+        try:
+            return driver.state()
+        except (PowerBusyError, PowerUnreachableError):
+            if clock.now() + pause > deadline:
+                raise
+        clock.sleep(pause)
+        pause = min(pause * BACKOFF_FACTOR, BACKOFF_MOST)
+
+
+@contextmanager
+def _telling_how_it_was_left(driver: Driver, say: Say) -> Iterator[None]:
+    """Whatever ends this early: its error also says which state the rig was left in; a stop tells that at once."""
+    try:
+        yield
+    except PowerError as error:
+        left = _left(driver, error)
+        if isinstance(error, StoppedError):
+            say(f"stopped; the rig {left}")
+        error.message = f"{error.message}; the rig {left}"
+        error.args = (error.message,)
+        raise
+    except BaseException as error:  # Ctrl-C
+        say(f"stopped; the rig {_left(driver, error)}")
+        raise
+
+
+def _left(driver: Driver, error: BaseException) -> str:
+    if not isinstance(error, (PowerUnreachableError, PowerAuthenticationError)):
+        with suppress(PowerError):
+            return f"was left {driver.state()}"
+    return "was left in a state that is not known"
 
 
 def _soft_off(driver: Driver, say: Say, clock: Clock) -> bool:
@@ -115,7 +288,6 @@ def _soft_off(driver: Driver, say: Say, clock: Clock) -> bool:
         # Not made again when its answer is lost: to some systems a second press means something else.
         if change.attempt(SOFT_SECONDS, if_lost=SOFT_SECONDS):
             return True
-    say("the system did not shut down; cutting its power")
     return False
 
 

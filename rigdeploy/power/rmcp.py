@@ -19,8 +19,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 import pyipmi
-from pyipmi.errors import AuthenticationError, DecodingError
+from pyipmi.errors import AuthenticationError, DecodingError, RetryError
 from pyipmi.interfaces.rmcpplus import AUTH_ALGORITHMS, CipherSuite, RmcpPlus, SessionKeys
+from pyipmi.messaging import ChannelAuthenticationCapabilities
 from pyipmi.session import Session
 
 ANSWER_SECONDS = 1.0
@@ -54,6 +55,10 @@ class _Session(Session):  # type: ignore[misc]  # pyipmi carries no types
         return f"session 0x{self.sid:08x} with {self.rmcp_host}:{self.rmcp_port}"
 
 
+_IPMI_2_0 = ChannelAuthenticationCapabilities()
+_IPMI_2_0.ipmi_2_0 = True
+
+
 class Wire(RmcpPlus):  # type: ignore[misc]  # pyipmi carries no types
     """One RMCP+ connection to one BMC, with one cipher suite."""
 
@@ -62,10 +67,11 @@ class Wire(RmcpPlus):  # type: ignore[misc]  # pyipmi carries no types
     _session: Session | None
     _keys: SessionKeys | None
 
-    def __init__(self, cipher: int, answer_seconds: float, retries: int) -> None:
+    def __init__(self, cipher: int, answer_seconds: float, retries: int, *, known: bool) -> None:
         # No keep-alive thread: calls are batched, and BMCs keep an idle session for a minute.
         super().__init__(cipher_suite=cipher, max_retries=retries, keep_alive_interval=0)
         self._answer_seconds = answer_seconds
+        self._known = known
         self._sik = b""
         self._sock: socket.socket | None = None
 
@@ -91,11 +97,13 @@ class Wire(RmcpPlus):  # type: ignore[misc]  # pyipmi carries no types
     def abandon(self, *, tell: bool = False) -> None:
         """Forget the session, without which nothing more can be sent; ``tell`` the BMC where it may listen.
 
-        Telling is one datagram, sent once: a BMC that lost the session never answers it.
+        Telling is one datagram whose answer nobody waits for: a BMC that lost the session never gives one, and there
+        is nothing to do about a refusal.
         """
         if tell and self._session is not None:
-            # Whatever happens here, the error that led here is the one to report.
+            # Whatever happens here, not having waited included, the error that led here is the one to report.
             with suppress(Exception), self.once():
+                self.set_timeout(0)
                 self.close_session()
         self._session = None
         self._keys = None
@@ -109,6 +117,19 @@ class Wire(RmcpPlus):  # type: ignore[misc]  # pyipmi carries no types
             yield
         finally:
             self.max_retries = retries
+
+    def _get_channel_auth_cap(self, session: Session) -> Any:
+        """What the BMC speaks; one that is known to speak IPMI 2.0 is not asked."""
+        return _IPMI_2_0 if self._known else super()._get_channel_auth_cap(session)
+
+    def _open_session(self, session: Session, suite: CipherSuite) -> int:
+        try:
+            managed: int = super()._open_session(session, suite)
+        except TimeoutError as error:
+            if self._known:  # then this is the first message, and not the log-in is broken but nobody is there
+                raise RetryError(f"no answer from {self.host}") from error
+            raise
+        return managed
 
     def _rakp(self, session: Session, suite: CipherSuite, managed_session_id: int) -> bytes:
         self._sik = super()._rakp(session, suite, managed_session_id)
@@ -147,18 +168,20 @@ def connect(
     *,
     cipher: int,
     privilege: str,
+    known: bool = False,
     answer_seconds: float = ANSWER_SECONDS,
     retries: int = RETRIES,
 ) -> pyipmi.Ipmi:
     """Open a session with exactly this cipher suite; pyipmi's own errors, and OSError, pass through.
 
+    ``known`` says that this suite worked before: the question whether there is IPMI 2.0 at all is then saved.
     The password is forgotten as soon as the session stands.
     """
     session = _Session()
     session.set_session_type_rmcp(host, port)
     session.set_auth_type_user(username, password)
     session.set_priv_level(privilege)
-    wire = Wire(cipher, answer_seconds, retries)
+    wire = Wire(cipher, answer_seconds, retries, known=known)
     ipmi = pyipmi.Ipmi(interface=wire, session=session, target=pyipmi.Target(BMC))
     try:
         ipmi.open()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rigdeploy.fleet.catalogue import Catalogue
     from rigdeploy.fleet.link import Link
     from rigdeploy.fleet.models import Board, Rig
+    from rigdeploy.node.bmc_reading import BmcReading
     from rigdeploy.node.load import Load
 
 
@@ -131,7 +132,11 @@ class RigResult:
 
 
 def result(
-    rig: Rig, catalogue: Catalogue, seen: Observation | RigdeployError, under_load: Load | None = None
+    rig: Rig,
+    catalogue: Catalogue,
+    seen: Observation | RigdeployError,
+    under_load: Load | None = None,
+    bmc_said: BmcReading | None = None,
 ) -> RigResult:
     """Judge what was seen of a rig. A node that answered with nonsense is UNKNOWN; no answer at all is an error."""
     if isinstance(seen, ObservationError):
@@ -141,7 +146,7 @@ def result(
         return RigResult(rig.name, findings=(unreadable,))
     if isinstance(seen, RigdeployError):
         return RigResult(rig.name, error=seen)
-    return describe(rig, catalogue, seen, judge(rig, catalogue, seen, under_load), under_load)
+    return describe(rig, catalogue, seen, judge(rig, catalogue, seen, under_load, bmc_said), under_load)
 
 
 def describe(

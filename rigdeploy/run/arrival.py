@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Literal
 
-from rigdeploy.errors import NodeError, UnreachableError
-from rigdeploy.fleet.models import Rig
+from rigdeploy.errors import NodeError, RigdeployError, UnreachableError
+from rigdeploy.fleet.models import IpmiPower, Rig
+from rigdeploy.node.values import display
 from rigdeploy.power.base import PowerState
 from rigdeploy.run import ssh
 from rigdeploy.run.connections import connections
@@ -36,6 +39,21 @@ SETTLE_SECONDS = 60.0
 PAUSE = 1.0
 """Seconds between two tries."""
 
+CONSOLE_LINES = 40
+"""Lines of a console that are shown when a boot fails."""
+
+CONSOLE_END_SECONDS = 12.0
+"""How long the end of a console's session is waited for: else its tool would outlive us."""
+
+_CONSOLE_TAIL = 64 * 1024
+"""Bytes at the end of a console's log in which those lines are looked for: a firmware's screens are mostly colours."""
+
+_MOVES = re.compile(r"\x1b\[[0-9;]*[Hf]")
+"""Escape sequences that put the cursor elsewhere: what follows is another line."""
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
+"""All others (ECMA-48, section 5.4, and the terminal's own for titles)."""
+
 Say = Callable[[str], None]
 
 
@@ -55,6 +73,53 @@ def switch_on(rig: Rig, workspace: Workspace, say: Say, stop: threading.Event) -
 
     with closing(open_driver(rig, workspace, ask)) as driver:
         return ensure(driver, PowerState.ON, rig.power.timeout_seconds, heard)
+
+
+class BootConsole:
+    """A rig's serial console while it boots, kept in ``path``, where its BMC passes that on; else nothing.
+
+    It begins at once, in a thread of its own: the console is a session of its own, and disturbs no one at the BMC.
+    """
+
+    def __init__(self, rig: Rig, workspace: Workspace, path: Path) -> None:
+        self.path = path
+        self.why_none = ""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        if isinstance(rig.power, IpmiPower):
+            self._thread = threading.Thread(target=self._capture, args=(rig, workspace), daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        """Give the console back."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(CONSOLE_END_SECONDS)
+
+    def last_lines(self) -> list[str]:
+        """The last lines that it showed, fit to show again; none where there is no console."""
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - _CONSOLE_TAIL))
+                text = stream.read(_CONSOLE_TAIL).decode(errors="replace")
+        except OSError:
+            return []
+        text = _ESCAPES.sub("", _MOVES.sub("\n", text))
+        lines = (display(line) for line in re.split(r"[\r\n]+", text))
+        return [line for line in lines if line][-CONSOLE_LINES:]
+
+    def _capture(self, rig: Rig, workspace: Workspace) -> None:
+        from rigdeploy.power.console import capture
+        from rigdeploy.power.drivers import open_driver
+        from rigdeploy.power.ipmi_driver import BmcDriver
+
+        try:
+            with closing(open_driver(rig, workspace)) as driver:
+                if isinstance(driver, BmcDriver):
+                    capture(driver, self.path, self._stop)
+        except (RigdeployError, OSError) as error:
+            # No console is no fault: the rig boots as well without being looked at.
+            self.why_none = str(error)
 
 
 def wait_for_login(

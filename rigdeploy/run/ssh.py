@@ -108,7 +108,7 @@ def explain(rig: str, connection: Connection, workspace: Workspace, stderr: str)
             f"{rig}: {where} refuses to log in {connection.user} with our key",
             "put the public key into the node's authorized_keys, or declare ssh.password for the first contact",
         )
-    reason = _last_line(stderr)
+    reason = last_line(stderr)
     return UnreachableError(
         f"{rig}: {where} cannot be reached: {reason}", f"is it on, and is the address right? rigdeploy status {rig}"
     )
@@ -118,13 +118,13 @@ def explain_remote(rig: str, program: str, status: int, stderr: str) -> NodeErro
     """The typed error for a remote ``program`` that ssh did start and that failed."""
     if status == 127:  # noqa: PLR2004 - the shell's "command not found" (POSIX sh)
         return NodeError(f"{rig}: no python3 on the node", "install it: apt-get install python3")
-    return NodeError(f"{rig}: {program} failed with exit status {status}: {_last_line(stderr)}")
+    return NodeError(f"{rig}: {program} failed with exit status {status}: {last_line(stderr)}")
 
 
 _NOISE = ("Warning: Permanently added", "Pseudo-terminal", "Shared connection", "mux_client")
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
     """The last line that says something, cut to a line's length: it comes from the node."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(_NOISE)]
     return "".join(c for c in lines[-1] if c.isprintable())[:300] if lines else "no answer"

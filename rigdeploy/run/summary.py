@@ -16,6 +16,7 @@ SCHEMA = 1
 _LEFT = {
     "connect": "not touched beyond power and the first login",
     "power": "its power may have been changed: rigdeploy power status",
+    "bmc": "its BMC may be set differently than it was",
     "base": "the role base may be half applied",
     "driver": "the driver may be half installed",
     "verify": "changed as planned, and not judged; no load is left on its cards",

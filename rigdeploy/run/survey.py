@@ -14,6 +14,7 @@ from rigdeploy.fleet.variables import host_variables
 from rigdeploy.node.observation import Observation
 from rigdeploy.plan.plan import ROLES, NodeView
 from rigdeploy.power.base import PowerState
+from rigdeploy.run.bmc import read_settings
 from rigdeploy.run.loads import recall
 from rigdeploy.run.probe import observe
 from rigdeploy.run.ssh import AccessRefusedError
@@ -37,20 +38,23 @@ def survey(
 ) -> dict[str, NodeView]:
     """What the plan is made from, by rig. A node that answers costs one probe; its BMC is left alone.
 
-    ``say`` is told what is wrong with a file that is kept.
+    Unless something is declared about how that is set, which is read at the same time. ``say`` is told what is wrong
+    with a file that is kept.
     """
     wanted = list(rigs)
-    seen = observe(wanted, workspace, forks=forks)
-    views = {
-        rig.name: seen_as(seen[rig.name], _unseen(rig, workspace, fleet, history.get(rig.name, {}), say))
-        for rig in wanted
-    }
+    with ThreadPoolExecutor(1) as beside:
+        settings = beside.submit(read_settings, wanted, workspace)
+        seen = observe(wanted, workspace, forks=forks)
+    views = {}
+    for rig in wanted:
+        view = _unseen(rig, workspace, fleet, history.get(rig.name, {}), say)
+        views[rig.name] = replace(seen_as(seen[rig.name], view), bmc=settings.result().get(rig.name))
     silent = [view.rig for view in views.values() if isinstance(view.error, UnreachableError)]
-    for rig, power in read_power(silent, workspace).items():
+    for name, power in read_power(silent, workspace).items():
         if isinstance(power, RigdeployError):
-            views[rig] = replace(views[rig], error=power)
+            views[name] = replace(views[name], error=power)
         else:
-            views[rig] = replace(views[rig], power=power)
+            views[name] = replace(views[name], power=power)
     return views
 
 

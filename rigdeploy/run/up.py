@@ -15,13 +15,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from rigdeploy.content import content_dir
-from rigdeploy.errors import LockedError, PhaseError, RigdeployError, UsageError
+from rigdeploy.errors import LockedError, NodeError, PhaseError, PowerUnsupportedError, RigdeployError, UsageError
 from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
-from rigdeploy.plan.plan import ROLES, NodeView, Plan, make_plan
+from rigdeploy.node.bmc_reading import BmcReading
+from rigdeploy.plan.plan import ROLES, WITHOUT_LOGIN, NodeView, Plan, make_plan
 from rigdeploy.power.base import PowerState
+from rigdeploy.power.batch import each
 from rigdeploy.run.active import Measured, failed, gone_under_load, how_it_ended, put_under_load, what_is_done
-from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, switch_on, wait_for_login
+from rigdeploy.run.arrival import ANSWER_SECONDS, BOOT_SECONDS, BootConsole, switch_on, wait_for_login
+from rigdeploy.run.bmc import Readings, set_as_declared
 from rigdeploy.run.events import Event
 from rigdeploy.run.ledger import Ledger, PhaseEntry
 from rigdeploy.run.leftovers import bury
@@ -171,8 +174,11 @@ class _Up:
     def _together(self, nodes: list[Node]) -> None:
         """Take rigs that answer through the roles to the verdict."""
         unseen = [node for node in nodes if node.view.observation is None]
-        if unseen and self._options.only not in ("power", "connect"):
+        if unseen and self._options.only not in WITHOUT_LOGIN:
             self._look(unseen)
+        due = [node for node in nodes if node.error is None and node.plan.step("bmc").needed]
+        if due and not self._stop.is_set():
+            self._set_bmcs(due)
         for phase in ROLES:
             due = [node for node in nodes if node.error is None and node.plan.step(phase).needed]
             if due and not self._stop.is_set():
@@ -187,10 +193,20 @@ class _Up:
         """Power and connect, in the rig's own thread."""
         try:
             old_boot = self._ledger.last_boot(node.name)
-            if node.plan.step("power").needed:
-                self._power(node)
-            if node.plan.step("connect").needed:
-                self._connect(node, old_boot)
+            console = self._console(node)
+            try:
+                if node.plan.step("power").needed:
+                    self._power(node)
+                if node.plan.step("connect").needed:
+                    self._connect(node, old_boot)
+            except NodeError:
+                if console is not None:
+                    console.end()
+                    self._show_console(node, console)
+                raise
+            finally:
+                if console is not None:
+                    console.end()
         except StoppedError:
             pass
         except RigdeployError as error:
@@ -200,6 +216,20 @@ class _Up:
                 self._fail(node, PhaseError(f"{node.name}: {type(error).__name__}: {error}"))
         finally:
             self._arrived.put(node)
+
+    def _console(self, node: Node) -> BootConsole | None:
+        """The console of a rig that is to boot, or that is on and may be stuck in a boot."""
+        boots = node.plan.step("power").needed or (node.plan.step("connect").needed and not node.view.refused)
+        path = self._workspace.runs / self.run / f"console-{node.name}.log"
+        return BootConsole(node.rig, self._workspace, path) if boots else None
+
+    def _show_console(self, node: Node, console: BootConsole) -> None:
+        if lines := console.last_lines():
+            self._progress.note(f"{node.name}: the last that its console showed; all of it: {console.path}")
+            for line in lines:
+                self._progress.note(f"{node.name}| {line}")
+        elif console.why_none:
+            self._progress.note(f"{node.name}: its console could not be looked at: {console.why_none}")
 
     def _power(self, node: Node) -> None:
         with self._recorded(node, "power"):
@@ -221,6 +251,32 @@ class _Up:
                 self._stop,
             )
         self._progress.end(node.name, "connect", "answers over ssh", ok=True)
+
+    def _set_bmcs(self, nodes: list[Node]) -> None:
+        """Set the BMCs of these rigs as they are declared."""
+        entries = {}
+        for node in nodes:
+            node.phase = "bmc"
+            self._say(node, node.plan.step("bmc").why)
+            entries[node.name] = self._ledger.begin_phase(self.run, node.name, "bmc", boot=node.boot)
+        for rig, found in each([node.rig for node in nodes], lambda rig, _: set_as_declared(rig, self._workspace)):
+            node, entry = self.nodes[rig.name], entries[rig.name]
+            if isinstance(found, PowerUnsupportedError):
+                # The rig is no worse for it, and the plan says so from here on.
+                node.view = replace(node.view, bmc=found)
+                entry.end("done", f"left as it is: {own_words(node, found)}")
+                self._progress.end(node.name, "bmc", f"left as it is: {own_words(node, found)}", ok=True)
+            elif isinstance(found, RigdeployError):
+                entry.end("failed", own_words(node, found))
+                self._fail(node, found)
+                continue
+            else:
+                before, after = found
+                node.changed |= after != before
+                node.view = replace(node.view, bmc=after)
+                entry.end("done")
+                self._progress.end(node.name, "bmc", f"power_restore is {after.power_restore}", ok=True)
+            node.plan = make_plan([node.view], only=self._options.only).nodes[0]
 
     @contextmanager
     def _recorded(self, node: Node, phase: str) -> Iterator[PhaseEntry]:
@@ -294,11 +350,16 @@ class _Up:
         )
 
     def _verify(self, nodes: list[Node]) -> None:
-        """Judge rigs; first those that are as they were, then those whose cards have to be put under load for it."""
+        """Judge rigs; first those that are as they were, then those whose cards have to be put under load for it.
+
+        The BMCs of those to which anything was done are asked at the same time; of the others they are left alone,
+        since many take longer for their sensors than the whole look at a node that is right.
+        """
         loading = [node for node in nodes if node.view.wants_load(changed=node.changed)]
-        for node in nodes:
-            if node not in loading:
-                self._judge(node, self._begin_verify(node))
+        resting = [node for node in nodes if node not in loading]
+        asked = Readings([node.rig for node in resting if node.changed], self._workspace)
+        for node in sorted(resting, key=lambda node: node.changed):
+            self._judge(node, self._begin_verify(node), said=asked.of(node.name, self._stop))
         if not loading:
             return
         entries = {node.name: self._begin_verify(node) for node in loading}
@@ -306,10 +367,11 @@ class _Up:
             measured = self._load(loading)
         except StoppedError:
             return  # the phases end as the run does
+        asked = Readings([node.rig for node in loading], self._workspace)  # while the cards are still hot
         self._look(loading, after_load=True)
         for node in loading:
             if node.error is None:
-                self._judge(node, entries[node.name], measured[node.name])
+                self._judge(node, entries[node.name], measured[node.name], asked.of(node.name, self._stop))
             else:
                 entries[node.name].end("failed", own_words(node, node.error))
 
@@ -333,12 +395,18 @@ class _Up:
                 node.view = replace(node.view, load=answer.load)
         return measured
 
-    def _judge(self, node: Node, entry: PhaseEntry, measured: Measured | RigdeployError | None = None) -> None:
+    def _judge(
+        self,
+        node: Node,
+        entry: PhaseEntry,
+        measured: Measured | RigdeployError | None = None,
+        said: BmcReading | None = None,
+    ) -> None:
         observation = node.view.observation
         if observation is None:
             raise AssertionError(f"{node.name} is judged without having been looked at")
         entry.boot_after = node.boot
-        node.findings = judge(node.rig, self._fleet.catalogue, observation, node.view.current_load)
+        node.findings = judge(node.rig, self._fleet.catalogue, observation, node.view.current_load, said)
         if isinstance(measured, RigdeployError):
             node.findings.append(failed(measured))
         self._ledger.record_verdict(node.name, node.findings, boot_id=node.boot, run=self.run)
@@ -356,6 +424,9 @@ class _Up:
 
     def _rehearse(self, nodes: list[Node]) -> None:
         """The roles in check mode on rigs that answer: says what would change, changes nothing."""
+        for node in nodes:
+            if (step := node.plan.step("bmc")).needed:
+                node.check_changes += tuple(f"bmc: {change}" for change in step.changes)
         for phase in ROLES:
             due = [node for node in nodes if node.plan.step(phase).needed]
             if not due or self._stop.is_set():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from rigdeploy.errors import RigdeployError
 from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.fleet.models import Rig
+from rigdeploy.node.bmc_reading import BmcReading
 from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
 from rigdeploy.report.result import RigResult, result
@@ -22,6 +23,7 @@ from rigdeploy.run.active import (
     untested,
     what_is_done,
 )
+from rigdeploy.run.bmc import Readings
 from rigdeploy.run.ledger import Ledger
 from rigdeploy.run.lock import hold
 from rigdeploy.run.probe import observe
@@ -40,12 +42,32 @@ class Judged:
     measured: Measured | None = None
 
 
-def verify(rigs: Iterable[Rig], catalogue: Catalogue, workspace: Workspace, say: Callable[[str], None]) -> list[Judged]:
-    """Judge rigs by one look at each, and by the active check that is kept of its boot."""
+def verify(
+    rigs: Iterable[Rig],
+    catalogue: Catalogue,
+    workspace: Workspace,
+    say: Callable[[str], None],
+    *,
+    bmc: bool = False,
+) -> list[Judged]:
+    """Judge rigs by one look at each, and by the active check that is kept of its boot.
+
+    With ``bmc`` their BMCs are asked at the same time; else they are not: most take longer than the look.
+    """
     wanted = list(rigs)
     workspace.prepare()
+    asked = Readings(wanted if bmc else (), workspace)
     seen = observe(wanted, workspace)
-    return [_judge(rig, catalogue, seen[rig.name], loads.recall(workspace, rig.name, say)) for rig in wanted]
+    return [
+        _judge(
+            rig,
+            catalogue,
+            seen[rig.name],
+            loads.recall(workspace, rig.name, say),
+            said=asked.of(rig.name),
+        )
+        for rig in wanted
+    ]
 
 
 def verify_under_load(
@@ -56,6 +78,7 @@ def verify_under_load(
     *,
     command: str,
     force: bool = False,
+    bmc: bool = False,
 ) -> list[Judged]:
     """Judge rigs after their cards were put under load; what keeps that from being done is a finding.
 
@@ -73,11 +96,14 @@ def verify_under_load(
         free = [rig for rig in able if rig.name not in refused]
         answers |= refused
         answers |= _load(free, workspace, progress, stop, force=force)
+        asked = Readings(wanted if bmc else (), workspace)  # now, while the cards are hot
         again = observe(free, workspace)
         seen |= {rig: gone_under_load(rig, one) for rig, one in again.items()}
     if stop.is_set():
         raise KeyboardInterrupt
-    return [_judge_loaded(rig, catalogue, seen[rig.name], answers.get(rig.name)) for rig in wanted]
+    return [
+        _judge_loaded(rig, catalogue, seen[rig.name], answers.get(rig.name), said=asked.of(rig.name)) for rig in wanted
+    ]
 
 
 def _answers(seen: Observation | RigdeployError) -> bool:
@@ -100,20 +126,30 @@ def _load(
 
 
 def _judge_loaded(
-    rig: Rig, catalogue: Catalogue, seen: Observation | RigdeployError, answer: Measured | RigdeployError | None
+    rig: Rig,
+    catalogue: Catalogue,
+    seen: Observation | RigdeployError,
+    answer: Measured | RigdeployError | None,
+    *,
+    said: BmcReading | None,
 ) -> Judged:
     if isinstance(answer, Measured):
-        return replace(_judge(rig, catalogue, seen, answer.load), measured=answer)
+        return replace(_judge(rig, catalogue, seen, answer.load, said=said), measured=answer)
     if isinstance(answer, RigdeployError):
-        return _judge(rig, catalogue, seen, None, failed(answer))
+        return _judge(rig, catalogue, seen, None, failed(answer), said=said)
     why = "a load needs a driver that answers: rigdeploy up"
-    return _judge(rig, catalogue, seen, None, untested("no-driver", why))
+    return _judge(rig, catalogue, seen, None, untested("no-driver", why), said=said)
 
 
 def _judge(
-    rig: Rig, catalogue: Catalogue, seen: Observation | RigdeployError, load: Load | None, *beside: Finding
+    rig: Rig,
+    catalogue: Catalogue,
+    seen: Observation | RigdeployError,
+    load: Load | None,
+    *beside: Finding,
+    said: BmcReading | None,
 ) -> Judged:
-    judged = result(rig, catalogue, seen, load)
+    judged = result(rig, catalogue, seen, load, said)
     if not isinstance(seen, Observation):
         return Judged(judged)
     return Judged(replace(judged, findings=(*judged.findings, *beside)), seen.host.boot_id)

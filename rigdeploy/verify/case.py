@@ -12,6 +12,7 @@ from rigdeploy.verify.cards import Card, match
 if TYPE_CHECKING:
     from rigdeploy.fleet.catalogue import Catalogue
     from rigdeploy.fleet.models import Board, Rig, Slot
+    from rigdeploy.node.bmc_reading import BmcReading
     from rigdeploy.node.load import Load
 
 LOOK_ON_THE_HOST = "the node is a virtual machine, whose ports are emulated: look for the cause on its host"
@@ -19,20 +20,28 @@ LOOK_ON_THE_HOST = "the node is a virtual machine, whose ports are emulated: loo
 
 @dataclass(frozen=True)
 class Case:
-    """One rig to judge; ``load`` is an active check of the same boot."""
+    """One rig to judge; ``load`` is an active check of the same boot, ``bmc`` what its BMC said, if it was asked."""
 
     rig: Rig
     catalogue: Catalogue
     observation: Observation
     cards: tuple[Card, ...]
     load: Load | None = None
+    bmc: BmcReading | None = None
 
     @classmethod
-    def of(cls, rig: Rig, catalogue: Catalogue, observation: Observation, load: Load | None = None) -> Case:
+    def of(
+        cls,
+        rig: Rig,
+        catalogue: Catalogue,
+        observation: Observation,
+        load: Load | None = None,
+        bmc: BmcReading | None = None,
+    ) -> Case:
         """Match the cards to the declared slots; a load of another boot, or of none that is known, is left out."""
         if load is not None and (load.boot_id is None or load.boot_id != observation.host.boot_id):
             load = None
-        return cls(rig, catalogue, observation, tuple(match(rig.build, catalogue, observation, load)), load)
+        return cls(rig, catalogue, observation, tuple(match(rig.build, catalogue, observation, load)), load, bmc)
 
     @property
     def is_virtual(self) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.utils import is_url_connectable
 
 from rigdeploy.report.html import page
 
@@ -25,8 +26,20 @@ _SWITCHES = (
     "--disable-component-update",
     "--no-first-run",
     "--hide-scrollbars",
+    "--remote-debugging-pipe",  # no port of localhost, for the reason below
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
+
+
+class _Service(Service):
+    """chromedriver by its address: a machine without /etc/hosts knows no ``localhost``."""
+
+    @property
+    def service_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def is_connectable(self) -> bool:
+        return is_url_connectable(self.port, "127.0.0.1")
 
 
 class Browser:
@@ -88,5 +101,5 @@ def start(directory: Path) -> Browser:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     for switch in (*_SWITCHES, f"--user-data-dir={directory / 'profile'}"):
         options.add_argument(switch)
-    service = Service(shutil.which("chromedriver"), env=own)
+    service = _Service(shutil.which("chromedriver"), env=own)
     return Browser(webdriver.Chrome(options=options, service=service), directory)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any, Literal
+from importlib import import_module
+from typing import Any, Literal, cast
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from rigdeploy.errors import RigdeployError
-from rigdeploy.fleet.host import host_rig
+from rigdeploy.fleet.host import host_rig, ways_of_power
 from rigdeploy.fleet.models import Rig
 from rigdeploy.power import policy
-from rigdeploy.power.base import PowerState
+from rigdeploy.power.base import BootDevice, BootOverride, BootsDriver, Capability, Driver, PowerState, require
 from rigdeploy.power.drivers import open_driver
 from rigdeploy.workspace import Workspace
 
@@ -20,16 +21,29 @@ READ_SECONDS = 30.0
 """How long a busy BMC is given for a reading."""
 
 ARGUMENTS = {
-    "state": {"type": "str", "choices": ["on", "off", "cycled"], "default": "on"},
+    "state": {"type": "str", "choices": ["on", "off", "soft", "cycled", "reset"], "default": "on"},
     "soft": {"type": "bool", "default": False},
+    "boot": {"type": "str", "choices": [device.value for device in BootDevice]},
+    "boot_efi": {"type": "bool"},
 }
+
+_NEEDS = {
+    "on": (Capability.ON,),
+    "off": (Capability.OFF,),
+    "soft": (Capability.SOFT_OFF, Capability.OFF),
+    "cycled": (Capability.ON, Capability.OFF),
+    "reset": (Capability.RESET,),
+}
+
+for _way in ways_of_power():
+    # Ansible imports this file once, in its own process, before it forks one for each host (docs/decisions/0007).
+    import_module(f"rigdeploy.power.{_way}")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
-    """``rig_power``: brings a host's power to ``state``.
+    """``rig_power``: brings a host's power to ``state``, and says what it is to boot from.
 
-    It runs once per host, in Ansible's own forks: one process for a whole batch (``BYPASS_HOST_LOOP``) could
-    register the result of its first host alone.
+    It runs once per host, in Ansible's own forks; docs/decisions/0007 has what that costs, and what else was tried.
     """
 
     _requires_connection = False
@@ -41,25 +55,58 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
             fleet, rig = host_rig(task_vars or {})
-            return result | self._switch(rig, fleet.workspace, arguments["state"], soft=arguments["soft"])
+            return result | self._switch(rig, fleet.workspace, arguments)
         except RigdeployError as error:
             raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
 
-    def _switch(self, rig: Rig, workspace: Workspace, state: str, *, soft: bool) -> dict[str, Any]:
+    def _switch(self, rig: Rig, workspace: Workspace, arguments: dict[str, Any]) -> dict[str, Any]:
+        state, boot = arguments["state"], _wanted(arguments)
+        soft = arguments["soft"] or state == "soft"
         with closing(open_driver(rig, workspace, self._ask)) as driver:
+            require(driver, *_NEEDS[state], *([Capability.SOFT_OFF] if soft and state in ("off", "cycled") else []))
+            if boot is not None:
+                require(driver, Capability.BOOT)
             before = policy.read(driver, READ_SECONDS)
-            seconds = rig.power.timeout_seconds
-            want = PowerState.OFF if state == "off" else PowerState.ON
+            want = PowerState.OFF if state in ("off", "soft") else PowerState.ON
+            changes = state in ("cycled", "reset") or before is not want
+            if boot is not None and not changes and _is_set(cast(BootsDriver, driver), boot):
+                boot = None
             if self._task.check_mode:
-                return {"changed": state == "cycled" or before is not want, "before": before.value}
-            if state == "cycled":
-                policy.cycle(driver, seconds, self._display.v, soft=soft)
-                changed = True
-            else:
-                changed = policy.ensure(driver, want, seconds, self._display.v, soft=soft)
+                return {"changed": changes or boot is not None, "before": before.value}
+            changed, dropped = self._change(driver, rig, state, boot, soft=soft)
             after = policy.read(driver, READ_SECONDS)
-        return {"changed": changed, "before": before.value, "after": after.value}
+        result: dict[str, Any] = {"changed": changed, "before": before.value, "after": after.value}
+        if dropped:
+            result["warnings"] = [f"{rig.name}: its BMC took the boot device, and dropped {', '.join(dropped)}"]
+        return result
+
+    def _change(
+        self, driver: Driver, rig: Rig, state: str, boot: BootOverride | None, *, soft: bool
+    ) -> tuple[bool, list[str]]:
+        """Do it; whether that changed anything, and which parts of the boot override the BMC dropped."""
+        seconds, say = rig.power.timeout_seconds, self._display.v
+        if state == "cycled":
+            return True, policy.cycle(driver, seconds, say, soft=soft, boot=boot)
+        dropped = policy.set_boot(cast(BootsDriver, driver), boot, say) if boot is not None else []
+        if state == "reset":
+            policy.reset(driver, seconds, say)
+            return True, dropped
+        want = PowerState.OFF if state in ("off", "soft") else PowerState.ON
+        switched = policy.ensure(driver, want, seconds, say, soft=soft and want is PowerState.OFF)
+        return switched or boot is not None, dropped
 
     def _ask(self, rig: Rig, what: Literal["on", "off"]) -> None:
         # A worker's own standard output goes nowhere; the display reaches the person.
         self._display.display(f"[{rig.name}] please switch it {what}; waiting up to {rig.power.timeout_seconds} s")
+
+
+def _wanted(arguments: dict[str, Any]) -> BootOverride | None:
+    if arguments["boot"] is None:
+        return None
+    return BootOverride(BootDevice(arguments["boot"]), efi=arguments["boot_efi"])
+
+
+def _is_set(driver: BootsDriver, wanted: BootOverride) -> bool:
+    """Whether the next boot is the wanted one already; ``efi`` counts where it is asked for."""
+    found = policy.when_free(driver.boot_override, READ_SECONDS)
+    return found.device is wanted.device and (wanted.efi is None or bool(found.efi) is wanted.efi)

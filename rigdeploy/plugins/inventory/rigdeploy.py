@@ -11,6 +11,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin
 
 from rigdeploy.content import content_dir
 from rigdeploy.errors import DeclarationError, RigdeployError
+from rigdeploy.fleet.host import remember
 from rigdeploy.fleet.load import load_fleet
 from rigdeploy.fleet.variables import groups, host_variables
 from rigdeploy.workspace import Workspace
@@ -66,6 +67,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible shi
 
                 enter(workspace)
             fleet = load_fleet(workspace)
+            remember(fleet)
             content = content_dir()
             for rig in fleet.rigs.values():
                 for group in groups(rig):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import fleet  # noqa: F401 - a fixture
 
 from rigdeploy.fleet.models import IpmiPower
 from rigdeploy.power.ipmi import IpmiDriver

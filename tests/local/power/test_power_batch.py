@@ -66,6 +66,26 @@ def test_who_stops_early_waits_for_nobody():
     assert sorted(ended) == ["rig01", "rig02"]
 
 
+def test_ctrl_c_is_heard_before_the_last_answers_are_waited_for(monkeypatch):
+    order = []
+    began = threading.Event()
+
+    def interrupted(futures):
+        assert began.wait(10)
+        raise KeyboardInterrupt
+        yield
+
+    def work(rig, clock):
+        began.set()
+        time.sleep(0.3)
+        order.append("answer")
+
+    monkeypatch.setattr("rigdeploy.power.batch.as_completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(each(RIGS[:1], work, lambda: order.append("told")))
+    assert order == ["told", "answer"]
+
+
 def test_fifty_bmcs_asked_at_once_by_threads_share_one_memory(tmp_path):
     cache = QuirkCache(tmp_path)
     with ThreadPoolExecutor(50) as pool:

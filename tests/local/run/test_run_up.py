@@ -12,10 +12,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from rigdeploy.errors import NodeError, PhaseError, PowerAuthenticationError, UnreachableError, UsageError
+from rigdeploy.errors import (
+    NodeError,
+    PhaseError,
+    PowerAuthenticationError,
+    PowerError,
+    PowerUnsupportedError,
+    UnreachableError,
+    UsageError,
+)
+from rigdeploy.node.bmc_reading import BmcReading, BmcSettings
 from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
-from rigdeploy.power.base import PowerState
+from rigdeploy.power.base import PowerState, RestorePolicy
 from rigdeploy.run import survey as survey_module
 from rigdeploy.run import up as up_module
 from rigdeploy.run.active import Measured
@@ -46,6 +55,8 @@ class Machine:
     answers: bool | None = None
     load_error: Exception | None = None
     loaded_hook: object = None
+    restore: RestorePolicy = RestorePolicy.OFF
+    bmc_error: Exception | None = None
 
     def look(self, name):
         if self.error is not None:
@@ -72,6 +83,7 @@ class World:
         self.looks = []
         self.plays = []
         self.loads = []
+        self.bmcs_asked = []
         self.play_hook = lambda: None
 
     def observe(self, rigs, workspace, *, forks):
@@ -85,6 +97,21 @@ class World:
             or (PowerState.ON if self.machines[rig.name].on else PowerState.OFF)
             for rig in rigs
         }
+
+    def read_settings(self, rigs, workspace):
+        return {rig.name: BmcSettings(self.machines[rig.name].restore) for rig in rigs if rig.bmc.power_restore}
+
+    def set_as_declared(self, rig, workspace):
+        machine = self.machines[rig.name]
+        if machine.bmc_error is not None:
+            raise machine.bmc_error
+        before, machine.restore = machine.restore, RestorePolicy(rig.bmc.power_restore)
+        return BmcSettings(before), BmcSettings(machine.restore)
+
+    def ask_bmcs(self, rigs, workspace):
+        names = [rig.name for rig in rigs]
+        self.bmcs_asked += names
+        return SimpleNamespace(of=lambda name, stop: BmcReading(1.8e9) if name in names else None)
 
     def switch_on(self, rig, workspace, say, stop):
         machine = self.machines[rig.name]
@@ -153,6 +180,9 @@ def world(monkeypatch):
         monkeypatch.setattr(
             survey_module, "expected_inputs", lambda rig, fleet: {"base": "base", "nvidia_driver": "nvidia_driver"}
         )
+        monkeypatch.setattr(survey_module, "read_settings", world.read_settings)
+        monkeypatch.setattr(up_module, "set_as_declared", world.set_as_declared)
+        monkeypatch.setattr(up_module, "Readings", world.ask_bmcs)
         monkeypatch.setattr(up_module, "switch_on", world.switch_on)
         monkeypatch.setattr(up_module, "wait_for_login", world.wait_for_login)
         monkeypatch.setattr(up_module, "run_playbook", world.run_playbook)
@@ -161,8 +191,13 @@ def world(monkeypatch):
         monkeypatch.setattr(
             up_module,
             "judge",
-            lambda rig, catalogue, seen, load: [
-                Finding("link.width", "PCIE1", machines[rig.name].finding, evidence={"load": load and load.boot_id})
+            lambda rig, catalogue, seen, load, said: [
+                Finding(
+                    "link.width",
+                    "PCIE1",
+                    machines[rig.name].finding,
+                    evidence={"load": load and load.boot_id, "bmc": said and said.read_at},
+                )
             ],
         )
         return world
@@ -499,3 +534,93 @@ def test_a_load_that_cannot_be_kept_costs_no_verdict(world, up, workspace):
     assert report.exit_code == 0
     assert loaded_of(report) == ["rig01-boot-1"]
     assert any("could not be kept" in line for line in lines)
+
+
+IPMI = {"driver": "ipmi", "address": "127.0.0.1", "username": "admin", "password": {"env": "PASSWORD"}}
+ALWAYS_ON = {"power": IPMI, "bmc": {"power_restore": "always-on"}}
+
+
+def test_a_bmc_is_set_as_declared_and_then_left_alone(world, up, workspace):
+    fleet = world(rig01=Machine(), rig02=Machine(restore=RestorePolicy.ON))
+    report, lines = up(fleet, declared=ALWAYS_ON)
+    assert report.exit_code == 0
+    assert fleet.machines["rig01"].restore is RestorePolicy.ON
+    assert [(rig, phase, done) for rig, phase, done in phases(workspace, report.run) if phase == "bmc"] == [
+        ("rig01", "bmc", "done")
+    ]
+    assert any(line.split()[:2] == ["rig01", "bmc"] for line in lines)
+    assert fleet.plays == []
+    again, _ = up(fleet, declared=ALWAYS_ON)
+    assert (again.changed, len(fleet.asked)) == (False, 0)
+
+
+def test_a_rig_that_was_off_gets_its_bmc_set_before_any_role(world, up, workspace):
+    fleet = world(rig01=Machine(on=False, roles=set()))
+    report, _ = up(fleet, declared=ALWAYS_ON)
+    assert [phase for _, phase, _ in phases(workspace, report.run)] == [
+        *("power", "connect", "bmc", "base", "driver", "verify")
+    ]
+
+
+def test_a_bmc_that_fails_stops_its_own_rig(world, up, workspace):
+    fleet = world(rig01=Machine(bmc_error=PowerError("rig01 (BMC): stopped answering"), roles=set()), rig02=Machine())
+    report, _ = up(fleet, declared=ALWAYS_ON)
+    assert report.exit_code == 5
+    assert [node.outcome for node in report.nodes] == ["failed", "verified"]
+    assert ("rig01", "bmc", "failed") in phases(workspace, report.run)
+    assert fleet.plays == []
+
+
+def test_a_bmc_that_cannot_be_set_is_left_as_it_is(world, up, workspace):
+    fleet = world(rig01=Machine(bmc_error=PowerUnsupportedError("rig01 (BMC): cannot do that")))
+    report, lines = up(fleet, declared=ALWAYS_ON)
+    assert report.exit_code == 0
+    assert not report.changed
+    assert any("left as it is" in line for line in lines)
+
+
+def test_only_the_bmc_of_a_rig_that_is_off(world, up, workspace):
+    fleet = world(rig01=Machine(on=False))
+    report, _ = up(fleet, declared=ALWAYS_ON, only="bmc")
+    assert report.exit_code == 0
+    assert phases(workspace, report.run) == [("rig01", "bmc", "done")]
+    assert not fleet.machines["rig01"].on
+
+
+def test_check_says_how_a_bmc_would_be_set(world, up):
+    fleet = world(rig01=Machine())
+    report, _ = up(fleet, declared=ALWAYS_ON, check=True)
+    assert "rig01: would change: bmc: set power_restore to always-on" in summary(report)
+    assert fleet.machines["rig01"].restore is RestorePolicy.OFF
+
+
+def asked_of(report):
+    return [node.findings[0].evidence["bmc"] is not None for node in report.nodes]
+
+
+def test_bmcs_are_asked_where_something_was_done(world, up):
+    fleet = world(rig01=Machine(), rig02=Machine(roles=set()), rig03=Machine(answers=True))
+    report, _ = up(fleet)
+    assert asked_of(report) == [False, True, True]
+    assert sorted(fleet.bmcs_asked) == ["rig02", "rig03"]
+    again, _ = up(fleet)
+    assert asked_of(again) == [False, False, False]
+
+
+def test_a_boot_that_fails_shows_the_console(world, up, workspace, monkeypatch):
+    from rigdeploy.power import console
+
+    def capture(driver, path, stop):
+        path.write_bytes(b"Memory training\r\nKernel panic - not syncing\r\n")
+        stop.wait(5)
+
+    def never(rig, workspace, old_boot, patience, say, stop):
+        raise UnreachableError(f"{rig.name}: no login within 600 s")
+
+    fleet = world(rig01=Machine(on=False))
+    monkeypatch.setattr(console, "capture", capture)
+    monkeypatch.setattr(up_module, "wait_for_login", never)
+    report, lines = up(fleet, declared={"power": IPMI})
+    assert report.exit_code == 5
+    assert [line for line in lines if "| " in line] == ["rig01| Memory training", "rig01| Kernel panic - not syncing"]
+    assert any(f"{report.run}/console-rig01.log" in line for line in lines)

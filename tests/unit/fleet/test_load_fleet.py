@@ -37,11 +37,12 @@ def test_the_example_builds_can_be_used(path: Path, make_fleet: MakeFleet) -> No
     assert fleet.problems == []
 
 
-def test_the_commented_rig_of_the_example_is_right(make_fleet: MakeFleet) -> None:
+def test_the_commented_rigs_of_the_example_are_right(make_fleet: MakeFleet) -> None:
     example = (ROOT / "inventory" / "fleet.yml").read_text()
     hidden = re.sub(r"^  # ", "  ", example[example.index("  # rig03:") :], flags=re.MULTILINE)
     fleet = load_fleet(make_fleet(example + hidden))
     assert fleet.rigs["rig03"].base.hostname == "ai3"
+    assert [fleet.rigs[f"rig0{n}"].power.driver for n in (4, 5, 6)] == ["redfish", "wol", "webhook"]
     assert all(problem.severity == "warning" for problem in fleet.problems)
 
 

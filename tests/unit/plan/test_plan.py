@@ -6,14 +6,22 @@ import json
 
 import pytest
 
-from rigdeploy.errors import HostKeyChangedError, NodeError, PowerAuthenticationError, UnreachableError
+from rigdeploy.errors import (
+    HostKeyChangedError,
+    NodeError,
+    PowerAuthenticationError,
+    PowerUnreachableError,
+    PowerUnsupportedError,
+    UnreachableError,
+)
 from rigdeploy.fleet.models import Build, GpuStack, Rig
 from rigdeploy.fleet.secrets import Secret
+from rigdeploy.node.bmc_reading import BmcSettings
 from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
 from rigdeploy.plan.plan import NodePlan, NodeView, make_plan
 from rigdeploy.plan.render import render_plan
-from rigdeploy.power.base import PowerState
+from rigdeploy.power.base import PowerState, RestorePolicy
 
 EXPECTED = {"base": "b" * 64, "nvidia_driver": "d" * 64}
 BUILD = Build.model_validate(
@@ -83,7 +91,14 @@ def view(observation=None, *, declared=None, **fields):
 
 def test_a_rig_that_is_right_needs_only_its_verdict():
     node = plan_of(view(seen()))
-    assert needed(node) == {"power": False, "connect": False, "base": False, "driver": False, "verify": True}
+    assert needed(node) == {
+        "power": False,
+        "connect": False,
+        "bmc": False,
+        "base": False,
+        "driver": False,
+        "verify": True,
+    }
     assert node.changes_nothing
     assert not node.reboots
     assert render_plan(make_plan([view(seen())])) == ["rig01: nothing has to change"]
@@ -91,7 +106,14 @@ def test_a_rig_that_is_right_needs_only_its_verdict():
 
 def test_a_rig_seen_for_the_first_time_gets_every_role():
     node = plan_of(view(seen(base=False, driver=False, loaded=False)))
-    assert needed(node) == {"power": False, "connect": False, "base": True, "driver": True, "verify": True}
+    assert needed(node) == {
+        "power": False,
+        "connect": False,
+        "bmc": False,
+        "base": True,
+        "driver": True,
+        "verify": True,
+    }
     assert node.step("base").why == "never applied"
     assert node.step("driver").why == "never applied; the driver is not loaded"
     assert not node.reboots
@@ -100,7 +122,14 @@ def test_a_rig_seen_for_the_first_time_gets_every_role():
 def test_a_changed_declaration_runs_only_its_own_role():
     observation = seen(managed={"base": record("base", inputs="0" * 64)})
     node = plan_of(view(observation))
-    assert needed(node) == {"power": False, "connect": False, "base": True, "driver": False, "verify": True}
+    assert needed(node) == {
+        "power": False,
+        "connect": False,
+        "bmc": False,
+        "base": True,
+        "driver": False,
+        "verify": True,
+    }
     assert node.step("base").why == "what is declared changed since it was applied (2026-01-01T00:00:00Z)"
 
 
@@ -162,7 +191,7 @@ UNREACHABLE = UnreachableError("rig01: no route to host")
 
 def test_a_rig_that_is_off_is_switched_on_and_the_rest_is_decided_later():
     node = plan_of(view(error=UNREACHABLE, power=PowerState.OFF))
-    assert needed(node) == {"power": True, "connect": True, "base": None, "driver": None, "verify": True}
+    assert needed(node) == {"power": True, "connect": True, "bmc": False, "base": None, "driver": None, "verify": True}
     assert node.blocked is None
     assert not node.changes_nothing
 
@@ -207,7 +236,14 @@ def test_a_refused_key_is_cured_by_a_declared_password_and_by_nothing_else():
 def test_only_turns_the_other_phases_off():
     observation = seen(base=False, driver=False, loaded=False)
     node = plan_of(view(observation), only="base")
-    assert needed(node) == {"power": False, "connect": False, "base": True, "driver": False, "verify": False}
+    assert needed(node) == {
+        "power": False,
+        "connect": False,
+        "bmc": False,
+        "base": True,
+        "driver": False,
+        "verify": False,
+    }
 
 
 def test_only_a_role_on_a_rig_that_does_not_answer_is_an_error():
@@ -270,3 +306,45 @@ def test_the_load_is_said_and_is_no_change():
         plan_of(view(seen(answers=True, base=False), load=load_of("0f", CARD)), only="verify").step("verify").changes
         == ()
     )
+
+
+ALWAYS_ON = {"bmc": {"power_restore": "always-on"}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "found", "needed", "why"),
+    [
+        ({}, None, False, "nothing is declared about its settings"),
+        (ALWAYS_ON, BmcSettings(RestorePolicy.ON), False, "as declared"),
+        (ALWAYS_ON, BmcSettings(RestorePolicy.OFF), True, "power_restore is always-off, always-on is declared"),
+        (ALWAYS_ON, None, True, "how it is set was not read"),
+        (ALWAYS_ON, PowerUnreachableError("rig01: away"), True, "how it is set cannot be read: away"),
+        (
+            ALWAYS_ON,
+            PowerUnsupportedError("rig01: cannot"),
+            False,
+            "power_restore is declared, and cannot be set: cannot",
+        ),
+        (
+            ALWAYS_ON | {"power": {"driver": "manual"}},
+            None,
+            False,
+            "power_restore is declared, and power.driver manual is no BMC",
+        ),
+    ],
+)
+def test_how_the_bmc_is_set(declared, found, needed, why):
+    node = plan_of(view(seen(), declared=rig(**declared), bmc=found))
+    step = node.step("bmc")
+    assert (step.needed, step.why) == (needed, why)
+    assert step.changes == (("set power_restore to always-on",) if needed else ())
+    assert node.changes_nothing is not needed
+
+
+def test_a_bmc_is_set_while_its_rig_is_off():
+    bmc = BmcSettings(RestorePolicy.OFF)
+    off = view(error=UNREACHABLE, power=PowerState.OFF, declared=rig(**ALWAYS_ON), bmc=bmc)
+    assert needed(plan_of(off))["bmc"] is True
+    alone = plan_of(off, only="bmc")
+    assert alone.blocked is None
+    assert [phase for phase, is_needed in needed(alone).items() if is_needed] == ["bmc"]

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from rigdeploy.errors import (
     PowerAuthenticationError,
     PowerBusyError,
+    PowerError,
     PowerRefusedError,
     PowerTimeoutError,
     PowerUnreachableError,
     PowerUnsupportedError,
 )
 from rigdeploy.power import policy
-from rigdeploy.power.base import AnswerLostError, Capability, PowerState
-from rigdeploy.power.policy import Clock
+from rigdeploy.power.base import AnswerLostError, BootDevice, BootOverride, Capability, PowerState
+from rigdeploy.power.batch import each
+from rigdeploy.power.lock import exclusive
+from rigdeploy.power.policy import Clock, StoppedError
 
 ON, OFF, UNKNOWN = PowerState.ON, PowerState.OFF, PowerState.UNKNOWN
 LOST = AnswerLostError("lost")
 BUSY = PowerBusyError("busy")
+NO_BOOT = BootOverride(BootDevice.NONE)
+PXE = BootOverride(BootDevice.PXE, efi=True)
 AWAY = PowerUnreachableError("away")
 
 
@@ -27,13 +34,14 @@ class FakeRig:
 
     ``answers`` are what the next requests get: None works, an exception is raised, ``("lost", arrived)`` loses
     the answer of a request that arrived or not, ``"swallow"`` is accepted and ignored. ``trouble`` are errors
-    of the next readings. ``lag`` is how many seconds a change takes to show.
+    of the next readings. ``lag`` is how many seconds a change takes to show. ``boot_answers`` are what the next boot
+    overrides get, ``keeps`` makes of one what the BMC then says, ``boot_lag`` is how many readings show the old one.
     """
 
     label = "rig01 (fake)"
     patience = 10.0
 
-    def __init__(self, state, *, answers=(), trouble=(), lag=0.0, lacks=()):
+    def __init__(self, state, *, answers=(), trouble=(), lag=0.0, lacks=(), boot_answers=(), keeps=None):
         self.capabilities = frozenset(Capability) - set(lacks)
         self.shown = state
         self.next = (0.0, state)
@@ -42,6 +50,10 @@ class FakeRig:
         self.lag = lag
         self.time = 0.0
         self.asked = []
+        self.boot_answers = list(boot_answers)
+        self.keeps = keeps or (lambda override: override)
+        self.boot = NO_BOOT
+        self.boot_lag = 0
         self.clock = Clock(now=lambda: self.time, sleep=self.sleep)
 
     def sleep(self, seconds):
@@ -77,6 +89,25 @@ class FakeRig:
 
     def soft_off(self):
         self.request("soft", OFF)
+
+    def reset(self):
+        self.request("reset", self.next[1])
+
+    def set_boot_override(self, wanted):
+        self.asked.append(f"boot {wanted.device}")
+        answer = self.boot_answers.pop(0) if self.boot_answers else None
+        if answer is None or answer == ("lost", True):
+            self.boot = self.keeps(wanted)
+        if isinstance(answer, tuple):
+            raise LOST
+        if isinstance(answer, Exception):
+            raise answer
+
+    def boot_override(self):
+        if self.boot_lag:
+            self.boot_lag -= 1
+            return NO_BOOT
+        return self.boot
 
     def close(self):
         pass
@@ -299,3 +330,165 @@ def test_unknown_is_off_only_where_off_cannot_be_seen():
 def test_no_rig_is_brought_to_unknown():
     with pytest.raises(ValueError, match="unknown"):
         ensure(FakeRig(ON), UNKNOWN)
+
+
+def test_soft_off_that_must_not_become_hard_leaves_the_rig_on():
+    rig = FakeRig(ON, answers=["swallow"])
+    with pytest.raises(PowerTimeoutError, match="did not shut down within 120 s, and its power was not cut"):
+        ensure(rig, OFF, soft=True, hard=False)
+    assert rig.asked == ["soft"]
+
+
+def set_boot(rig, wanted, **options):
+    return policy.set_boot(rig, wanted, clock=rig.clock, **options)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "dropped"),
+    [
+        (PXE, PXE, []),
+        (PXE, BootOverride(BootDevice.PXE, efi=False), ["efi"]),
+        (PXE, BootOverride(BootDevice.PXE, efi=None), ["efi"]),
+        (BootOverride(BootDevice.PXE, efi=False), BootOverride(BootDevice.PXE, efi=True), ["efi"]),
+        (BootOverride(BootDevice.DISK), BootOverride(BootDevice.DISK, efi=True), []),
+        (BootOverride(BootDevice.CD, persistent=True), BootOverride(BootDevice.CD), ["persistent"]),
+        (BootOverride(BootDevice.CD, efi=True, persistent=True), BootOverride(BootDevice.CD), ["efi", "persistent"]),
+        (NO_BOOT, BootOverride(BootDevice.NONE, efi=True), []),
+    ],
+)
+def test_what_a_bmc_drops_of_a_boot_override_is_told(wanted, found, dropped):
+    rig = FakeRig(OFF, keeps=lambda _: found)
+    assert set_boot(rig, wanted) == dropped
+    assert rig.asked == [f"boot {wanted.device}"]
+    assert rig.time == 0
+
+
+def test_a_boot_device_that_is_dropped_is_refused_after_three_requests():
+    rig = FakeRig(OFF, keeps=lambda _: NO_BOOT)
+    with pytest.raises(PowerRefusedError, match="asked to boot from pxe next, and says none"):
+        set_boot(rig, PXE)
+    assert rig.asked == ["boot pxe"] * policy.ATTEMPTS
+    assert rig.time == pytest.approx(policy.ATTEMPTS * policy.LOST_PATIENCE)
+
+
+def test_a_boot_override_may_take_a_moment_to_show():
+    rig = FakeRig(OFF)
+    rig.boot_lag = 2
+    assert set_boot(rig, PXE) == []
+    assert rig.asked == ["boot pxe"]
+
+
+@pytest.mark.parametrize(("arrived", "requests"), [(True, 1), (False, 2)])
+def test_a_lost_boot_override_is_made_again_only_when_it_is_not_there(arrived, requests):
+    rig = FakeRig(OFF, boot_answers=[("lost", arrived)])
+    assert set_boot(rig, PXE) == []
+    assert rig.asked == ["boot pxe"] * requests
+
+
+def test_a_bmc_too_busy_for_a_boot_override_is_given_time_and_then_named():
+    rig = FakeRig(OFF, boot_answers=[BUSY] * 3)
+    assert set_boot(rig, PXE) == []
+    assert rig.time == pytest.approx(0.5 + 1 + 2)
+    rig = FakeRig(OFF, boot_answers=[BUSY] * 99)
+    with pytest.raises(PowerBusyError):
+        set_boot(rig, PXE)
+    assert rig.time <= policy.BOOT_SECONDS
+
+
+def test_cycle_sets_the_boot_device_while_the_rig_is_off():
+    rig = FakeRig(ON, keeps=lambda _: BootOverride(BootDevice.PXE))
+    assert policy.cycle(rig, 60, boot=PXE, clock=rig.clock) == ["efi"]
+    assert rig.asked == ["off", "boot pxe", "on"]
+
+
+def test_cycle_with_a_boot_device_that_is_refused_says_that_it_left_the_rig_off():
+    rig = FakeRig(ON, keeps=lambda _: NO_BOOT)
+    with pytest.raises(PowerRefusedError, match="says none; the rig was left off"):
+        policy.cycle(rig, 60, boot=PXE, clock=rig.clock)
+    assert rig.shown is OFF
+
+
+@pytest.mark.parametrize("stop", [StoppedError, KeyboardInterrupt])
+def test_a_stopped_cycle_says_how_it_left_the_rig(stop):
+    rig = FakeRig(ON)
+
+    def sleep(_):
+        raise stop("stopped")
+
+    said = []
+    with pytest.raises(stop):
+        policy.cycle(rig, 60, said.append, clock=Clock(now=lambda: 0.0, sleep=sleep))
+    assert said[-1] == "stopped; the rig was left off"
+
+
+def test_a_cycle_whose_bmc_goes_away_says_that_the_state_is_not_known():
+    rig = FakeRig(ON)
+    rig.on = lambda: setattr(rig, "trouble", [AWAY] * 999)
+    with pytest.raises(PowerUnreachableError, match="in a state that is not known"):
+        policy.cycle(rig, 60, clock=rig.clock)
+
+
+def reset(rig):
+    policy.reset(rig, 60, clock=rig.clock)
+
+
+def test_reset_is_asked_for_once():
+    rig = FakeRig(ON)
+    reset(rig)
+    assert rig.asked == ["reset"]
+
+
+def test_a_rig_that_is_off_is_not_reset():
+    rig = FakeRig(OFF)
+    with pytest.raises(PowerRefusedError, match="is off"):
+        reset(rig)
+    assert rig.asked == []
+
+
+def test_a_reset_whose_answer_was_lost_is_not_repeated_and_told():
+    rig = FakeRig(ON, answers=[("lost", True)], trouble=[None, AWAY, BUSY])
+    with pytest.raises(AnswerLostError, match="it is on, and may have been reset or not"):
+        reset(rig)
+    assert rig.asked == ["reset"]
+
+
+def test_a_rig_that_goes_off_at_a_reset_is_told():
+    rig = FakeRig(ON)
+    rig.reset = rig.off
+    with pytest.raises(PowerError, match="went off when it was reset"):
+        reset(rig)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "call"),
+    [
+        (Capability.RESET, reset),
+        (Capability.BOOT, lambda rig: set_boot(rig, PXE)),
+        (Capability.BOOT, lambda rig: policy.cycle(rig, 60, boot=PXE, clock=rig.clock)),
+    ],
+)
+def test_boot_and_reset_need_their_capability_too(lacks, call):
+    rig = FakeRig(ON, lacks=[lacks], trouble=[AssertionError("touched")])
+    with pytest.raises(PowerUnsupportedError, match=f"cannot {lacks}"):
+        call(rig)
+    assert rig.asked == []
+
+
+def test_waiting_for_a_bmcs_lock_ends_when_a_batch_is_stopped(tmp_path):
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(rig, _):
+        if rig == "waits":
+            begun.set()
+            try:
+                with exclusive(tmp_path / "lock", 60, rig):
+                    pass
+            except StoppedError:
+                ended.set()
+
+    with exclusive(tmp_path / "lock", 1, "held"):
+        results = each(["done", "waits"], work)
+        next(results)
+        assert begun.wait(5)
+        results.close()
+        assert ended.wait(5)

@@ -1,0 +1,5 @@
+"""``rigdeploy bmc``: one module per subject, imported when it is asked for."""
+
+from rigdeploy.cli.bmc.group import command
+
+__all__ = ["command"]
