@@ -47,10 +47,11 @@ def the(check, facts):
 
 
 def test_a_sound_bmc_passes():
-    assert set(verdicts(SOUND).values()) == {"PASS"}
-    assert list(verdicts(SOUND)) == ["login", "suites", "cipher_0", "ipmi_1_5", "null_user", "password", "firmware"]
-    assert all(not finding.cause and not finding.remedy for finding in judge(SOUND))
-    assert exit_code(judge(SOUND)) == 0
+    sound = replace(SOUND, manufacturer=DELL)
+    assert set(verdicts(sound).values()) == {"PASS"}
+    assert list(verdicts(sound)) == ["login", "suites", "cipher_0", "ipmi_1_5", "null_user", "password", "firmware"]
+    assert all(not finding.cause and not finding.remedy for finding in judge(sound))
+    assert exit_code(judge(sound)) == 0
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_a_sound_bmc_passes():
         ("boot_flags", {"dropped": ("efi", "persistent")}, "WARN", "flags-dropped"),
         ("boot_flags", {"dropped": ()}, "PASS", ""),
         ("firmware", {"firmware": "2.1.27"}, "FAIL", "known-hole"),
-        ("firmware", {"firmware": "2.1.28"}, "PASS", ""),
+        ("firmware", {"firmware": "2.1.28"}, "UNKNOWN", "unknown-version"),
         ("firmware", {"firmware": "2.1"}, "UNKNOWN", "unknown-version"),
         ("firmware", {"firmware": "1.9"}, "FAIL", "known-hole"),
         ("firmware", {"firmware": ""}, "UNKNOWN", "unknown-version"),
