@@ -14,6 +14,7 @@ known is printed. It changes nothing on the node and leaves nothing there.
 
 from __future__ import annotations
 
+import abc
 import argparse
 import array
 import contextlib
@@ -150,7 +151,7 @@ NVML_ERROR_INSUFFICIENT_SIZE = 7
 NVLINKS_AT_MOST = 18  # nvml.h, NVML_NVLINK_MAX_LINKS
 
 
-class Library:
+class Library(abc.ABC):
     """Functions of a shared library that return an error code."""
 
     def __init__(self, path: str, signatures: dict[str, tuple[Any, ...]]) -> None:
@@ -175,9 +176,9 @@ class Library:
         if code:
             raise DriverError(f"{name}: {self.error_name(code)} ({code})", code)
 
+    @abc.abstractmethod
     def error_name(self, code: int) -> str:
         """What the library calls an error."""
-        raise NotImplementedError
 
 
 class Cuda(Library):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import physical
+import physical_faults
+import physical_readings
+import physical_verdicts
 import pytest
 
 from rigdeploy.node.load import Load
@@ -15,11 +17,11 @@ BATCH = 100
 
 def verdicts(made):
     """What the rules say, for the checks that the physical truth decides."""
-    document = physical.load(made)
+    document = physical_readings.load(made)
     found = judge(
         made.rig,
         made.catalogue,
-        Observation.parse(physical.observation(made)),
+        Observation.parse(physical_readings.observation(made)),
         Load.parse(document) if document else None,
     )
     subjects = {(f.check, f.subject): (f.status.value, f.cause) for f in found}
@@ -30,8 +32,8 @@ def verdicts(made):
 @pytest.mark.parametrize("batch", range(RIGS // BATCH))
 def test_every_verdict_and_cause(catalogue, batch):
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
-        made = physical.machine(seed, catalogue)
-        expected = physical.expected(made)
+        made = physical_faults.machine(seed, catalogue)
+        expected = physical_verdicts.expected(made)
         judged = verdicts(made)
         wrong = {key: (judged.get(key), verdict) for key, verdict in expected.items() if judged.get(key) != verdict}
         checks = {check for check, _ in expected}
@@ -45,7 +47,7 @@ def test_the_thousand_hold_every_verdict(catalogue):
     seen = {
         (check, *verdict)
         for seed in range(RIGS)
-        for (check, _), verdict in physical.expected(physical.machine(seed, catalogue)).items()
+        for (check, _), verdict in physical_verdicts.expected(physical_faults.machine(seed, catalogue)).items()
     }
     causes = {cause for _, _, cause in seen}
     assert causes >= {
