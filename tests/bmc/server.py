@@ -81,6 +81,13 @@ class FakeBmc(asyncio.DatagramProtocol):
             self._forget_idle()
             return len(self._sessions)
 
+    def becomes_free(self, seconds: float = 2.0) -> bool:
+        """Whether every session ends within that time: who logs out waits for no answer."""
+        deadline = time.monotonic() + seconds
+        while self.sessions and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return not self.sessions
+
     def events(self, kind: str) -> list[str]:
         """The log's lines of one kind (see :class:`tests.bmc.state.Event`)."""
         return self.state.events(kind)

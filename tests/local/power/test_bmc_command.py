@@ -209,7 +209,7 @@ def test_a_sound_bmc_is_unknown_by_its_firmware_alone(fleet, driver):
     assert (facts["offered"], facts["working"], facts["board"]) == ([3, 17], {"17": True, "3": True}, "ROMED8-2T")
     assert "username" not in facts
     assert bmc.events("control") == []
-    assert bmc.sessions == 0
+    assert bmc.becomes_free()
     assert fleet.run("bmc", "probe", "rig01", "--strict")[0] == 2
 
 

@@ -75,7 +75,7 @@ def test_the_best_suite_is_found_and_remembered(start, open_to, suites, used, re
             assert driver.state() is PowerState.OFF
         assert bmc.events("log-in") == [f"admin {used}"] * log_ins
         assert len(bmc.events("suite")) == refused
-    assert bmc.sessions == 0
+    assert bmc.becomes_free()
 
 
 def test_a_suite_that_the_bmc_lacks_is_named(start, open_to):

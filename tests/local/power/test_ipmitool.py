@@ -81,7 +81,7 @@ def test_one_process_and_one_session_serve_all_requests(fake, opened):
     assert tools(driver)[1] == first
     assert fake.events("log-in") == ["admin 17"]
     driver.close()
-    assert fake.sessions == 0
+    assert fake.becomes_free()
     assert not Path(f"/proc/{first}").exists()
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -250,7 +251,7 @@ def test_a_check_is_kept_for_its_owner_alone_and_read_back(workspace):
     assert kept.stat().st_mode & 0o777 == 0o600
     assert workspace.loads.stat().st_mode & 0o777 == 0o700
     assert json.loads(kept.read_bytes()) == DOCUMENT
-    assert recall(workspace, "rig01", notes.append) == Load.parse(DOCUMENT)
+    assert recall(workspace, "rig01", notes.append) == replace(Load.parse(DOCUMENT), kept=True)
     assert notes == []
     assert list(workspace.loads.iterdir()) == [kept]
 
