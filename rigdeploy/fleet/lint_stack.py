@@ -45,13 +45,8 @@ def stack_remarks(rig: Rig, catalogue: Catalogue) -> Iterator[Remark]:
     if stack is None:
         return
     inner = (*at, "gpu_stack")
-    if stack.cuda is not None:
-        yield Remark.not_yet((*inner, "cuda"), "the CUDA toolkit")
-    if stack.containers is not None:
-        yield Remark.not_yet((*inner, "containers"), "a container runtime")
-    if stack.mirror is None:
-        remedy = "name a mirror: {url: …, key: …}; until then the driver is left as it is"
-        yield Remark.warning(inner, "no package source for the driver is declared", remedy)
+    if stack.source == "mirror" and stack.mirror is None:
+        yield Remark((*inner, "source"), "a mirror is the source, and none is named", "mirror: {url: …, key: …}")
     gpus = [catalogue.gpus[slot.gpu] for slot in rig.build.slots.values() if slot.gpu in catalogue.gpus]
     yield from _driver_remarks(inner, stack, gpus)
     yield from _cuda_remarks(inner, stack, gpus)
@@ -78,11 +73,11 @@ def _driver_remarks(at: Place, stack: GpuStack, gpus: list[Gpu]) -> Iterator[Rem
 
 
 def _cuda_remarks(at: Place, stack: GpuStack, gpus: list[Gpu]) -> Iterator[Remark]:
-    if stack.cuda is None:
-        return
-    major, branch = int(stack.cuda.split(".")[0]), int(stack.driver)
-    if branch < (floor := CUDA_FLOORS.get(major, 0)):
-        yield Remark((*at, "cuda"), f"CUDA {stack.cuda} needs driver branch {floor} or later, not {branch}")
+    branch = int(stack.driver)
     old = next((gpu for gpu in gpus if gpu.architecture in OLD), None)
-    if old and major >= max(CUDA_FLOORS):
-        yield Remark((*at, "cuda"), f"CUDA {stack.cuda} cannot target {old.name}", "12.9 is the last that can")
+    for version in stack.cuda:
+        major = int(version.split(".")[0])
+        if branch < (floor := CUDA_FLOORS.get(major, 0)):
+            yield Remark((*at, "cuda"), f"CUDA {version} needs driver branch {floor} or later, not {branch}")
+        if old and major >= max(CUDA_FLOORS):
+            yield Remark((*at, "cuda"), f"CUDA {version} cannot target {old.name}", "12.9 is the last that can")

@@ -234,6 +234,7 @@ class Disk(Model):
 class Slot(Model):
     """A card in a slot and the link it was bought for.
 
+    ``power_limit_watts`` and ``clock_limit_mhz`` (of the graphics clock) are set where they are declared.
     ``correctable_errors_per_hour`` is the allowance of that riser under load; absent, what a sound link of that kind
     may show. ``address`` pins the slot to a PCI address where the board does not name its slots.
     """
@@ -241,6 +242,7 @@ class Slot(Model):
     gpu: str
     link: LinkText
     power_limit_watts: Watts | None = None
+    clock_limit_mhz: Annotated[int, Field(ge=200, le=5000)] | None = None
     correctable_errors_per_hour: Annotated[int, Field(ge=0)] | None = None
     address: PciAddress | None = None
 
@@ -375,10 +377,19 @@ class ManualPower(Model):
 
 
 class Bmc(Model):
-    """How the BMC itself is to be set: what happens when mains power comes back, which sensors may be out of range."""
+    """How the BMC itself is to be set: what happens when mains power comes back, which sensors may be out of range.
+
+    ``close`` lists what is closed where it is open: cipher suite 0, users without a name, sessions of IPMI 1.5.
+    """
 
     power_restore: Literal["always-on", "always-off", "previous"] | None = None
+    close: list[Literal["cipher_0", "null_user", "ipmi_1_5"]] = []
     ignore_sensors: list[str] = []
+
+    @property
+    def settings(self) -> list[str]:
+        """The names of the settings that are declared."""
+        return [name for name in ("power_restore", "close") if getattr(self, name)]
 
 
 BMC_DRIVERS = frozenset({"ipmi", "ipmitool", "redfish"})
@@ -402,16 +413,59 @@ class Mirror(Model):
     key: LocalFile
 
 
+CudaVersion = Annotated[str, Field(pattern=r"^[0-9]{2}\.[0-9]$", description='a CUDA version, such as "13.0"')]
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Frameworks(Model):
+    """A Python environment for work on the cards; ``pytorch`` is a version (``"2.9"``) or a full one (``"2.9.1"``).
+
+    ``index`` is the package index that the wheels come from; absent, the public one.
+    """
+
+    pytorch: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$", description='a version, such as "2.9"')]
+    index: Url | None = None
+    deepspeed: bool = False
+    llama_factory: bool = False
+
+
 class GpuStack(Model):
-    """The NVIDIA stack; ``driver`` is a branch, ``modules: auto`` follows the cards' architecture."""
+    """The NVIDIA stack; ``driver`` is a branch, ``modules: auto`` follows the cards' architecture.
+
+    ``source`` is where driver and toolkit come from: NVIDIA's own repository, the distribution, or a ``mirror``; when
+    absent, the mirror where there is one, and NVIDIA's otherwise. ``cuda`` may name several toolkits: they live side by side.
+    """
 
     driver: Branch
     modules: Literal["auto", "open", "proprietary"] = "auto"
+    source: Literal["nvidia", "distro", "mirror"] | None = None
     mirror: Mirror | None = None
-    cuda: Annotated[str, Field(pattern=r"^[0-9]{2}\.[0-9]$", description='a CUDA version, such as "13.0"')] | None = (
-        None
-    )
+    cuda: Annotated[
+        list[CudaVersion],
+        BeforeValidator(_one_or_more),
+        WithJsonSchema(
+            {
+                "description": 'one CUDA version, such as "13.0", or several',
+                "anyOf": [
+                    {"type": "string", "pattern": r"^[0-9]{2}\.[0-9]$"},
+                    {"type": "array", "items": {"type": "string", "pattern": r"^[0-9]{2}\.[0-9]$"}},
+                ],
+            }
+        ),
+    ] = []
+    cudnn: bool = False
+    nccl: bool = False
     containers: Literal["docker", "podman"] | None = None
+    frameworks: Frameworks | None = None
+    metrics: bool = False
+
+    @property
+    def package_source(self) -> str:
+        """Where the packages come from, after the default."""
+        return self.source or ("mirror" if self.mirror is not None else "nvidia")
 
 
 class Serve(Model):
@@ -422,14 +476,50 @@ class Serve(Model):
     context: Annotated[int, Field(gt=0)] | None = None
 
 
+PublicKey = Annotated[
+    str,
+    Field(
+        pattern=r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp[0-9]+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+=*( [^\r\n]*)?$",
+        description="one line of a .pub file",
+    ),
+]
+
+
+class User(Model):
+    """A person's account on the node: log-in by these public keys alone; ``sudo`` without a password."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="a login name")]
+    keys: Annotated[list[PublicKey], Field(min_length=1)]
+    sudo: bool = False
+
+
+class DataDisk(Model):
+    """The disk that models are kept on, by its serial number (or WWN).
+
+    It is formatted only with ``format: if-empty``, and only when nothing at all is on it.
+    """
+
+    serial: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="as lsblk -o SERIAL,WWN prints it")]
+    mount: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$", description="an absolute path")] = "/srv/models"
+    filesystem: Literal["ext4", "xfs"] = "ext4"
+    format: Literal["never", "if-empty"] = "never"
+
+
 class BaseSystem(Model):
-    """The node's own configuration; ``hostname`` is the rig's name when absent."""
+    """The node's own configuration; ``hostname`` is the rig's name when absent.
+
+    ``security_updates``: whether the system installs them by itself, kernel and driver excepted; null leaves that as it
+    is.
+    """
 
     hostname: Name | None = None
     timezone: TimeZone = "Etc/UTC"
     ntp_servers: list[Host] = []
     packages: list[PackageName] = []
     ssh_hardening: bool = False
+    users: list[User] = []
+    security_updates: bool | None = None
+    data_disk: DataDisk | None = None
 
 
 class VerifySettings(Model):
