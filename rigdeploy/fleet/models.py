@@ -417,7 +417,8 @@ CudaVersion = Annotated[str, Field(pattern=r"^[0-9]{2}\.[0-9]$", description='a 
 
 
 def _one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    # A number is one too: that it wants quotes is said of the version, not of a list.
+    return [value] if isinstance(value, (str, int, float)) else value
 
 
 class Frameworks(Model):

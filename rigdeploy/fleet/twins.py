@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rigdeploy.errors import LabError
-from rigdeploy.fleet.models import IpmiPower, ManualPower, Mirror, Power, RedfishPower, Rig, Ssh, WebhookPower
+from rigdeploy.fleet.models import GpuStack, IpmiPower, ManualPower, Mirror, Power, RedfishPower, Rig, Ssh, WebhookPower
 from rigdeploy.fleet.secrets import Secret
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def overlay(rig: Rig, twin: dict[str, Any], mirror: dict[str, str] | None = None
     itself is declared to speak; else the lab presses the button, which also stands for wake on LAN and for a plug
     without a status. The declared time limit is kept.
 
-    ``twin`` is the rig's entry in ``twins.json``; ``mirror`` (``url``, ``key``) is the lab's package mirror.
+    ``twin`` is the rig's entry in ``twins.json``; ``mirror`` is the lab's own: ``url`` and ``key`` of its
+    NVIDIA packages, ``wheels`` its index of Python packages.
     """
     changes: dict[str, Any] = {
         "address": twin["address"],
@@ -56,8 +57,16 @@ def overlay(rig: Rig, twin: dict[str, Any], mirror: dict[str, str] | None = None
         "power": _power(rig, twin.get("bmc")),
     }
     if rig.gpu_stack is not None and mirror is not None:
-        changes["gpu_stack"] = rig.gpu_stack.model_copy(update={"mirror": Mirror(**mirror)})
+        changes["gpu_stack"] = _stack(rig.gpu_stack, mirror)
     return rig.model_copy(update=changes)
+
+
+def _stack(stack: GpuStack, mirror: dict[str, str]) -> GpuStack:
+    """The GPU stack from the lab's mirror, wherever the real one comes from."""
+    changes: dict[str, Any] = {"source": "mirror", "mirror": Mirror(url=mirror["url"], key=mirror["key"])}
+    if stack.frameworks is not None:
+        changes["frameworks"] = stack.frameworks.model_copy(update={"index": mirror["wheels"]})
+    return stack.model_copy(update=changes)
 
 
 def _power(rig: Rig, bmc: dict[str, Any] | None) -> Power:

@@ -12,12 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rigdeploy.fleet.lint_stack import module_flavour
-
 if TYPE_CHECKING:
-    from rigdeploy.fleet.catalogue import Catalogue
     from rigdeploy.fleet.fleet import Fleet
-    from rigdeploy.fleet.models import Rig
+    from rigdeploy.fleet.models import GpuStack, Rig, Slot
     from rigdeploy.workspace import Workspace
 
 TWIN = "rigdeploy_twin"
@@ -31,10 +28,18 @@ _CONNECTION = (
     "ansible_ssh_common_args",
 )
 
-MANAGED_ROLES = ("base", "nvidia_driver")
-"""The roles that record on the node what they did, and from which inputs."""
+PHASE_ROLES = {
+    "base": ("base",),
+    "driver": ("nvidia_driver", "cuda_toolkit", "gpu_tuning"),
+    "containers": ("docker", "podman", "nvidia_container_toolkit"),
+    "serve": ("frameworks", "metrics"),
+}
+"""The phases of ``up`` that a playbook does (``playbooks/PHASE.yml``), and the roles of each in their order.
 
-_SHARED_ROLES = ("package_manager",)
+Every role records on the node what it did, and from which inputs.
+"""
+
+_SHARED_ROLES = ("package_manager", "package_source")
 """Roles that those include: what they do is part of what those do."""
 
 _NOT_THE_ROLE = frozenset({"molecule", "tests", "__pycache__", "README.md"})
@@ -46,11 +51,9 @@ def host_variables(fleet: Fleet, rig: Rig, content: Path) -> dict[str, Any]:
 
     No value is a secret.
     """
-    variables = connection_variables(rig, fleet.workspace) | role_variables(rig, fleet.catalogue)
-    if rig.gpu_stack is not None and rig.gpu_stack.mirror is not None:
-        variables["nvidia_driver_mirror_key"] = _text(Path(rig.gpu_stack.mirror.key))
-    beside = _variable_files(fleet.workspace.inventory, rig.name)
-    for role in MANAGED_ROLES:
+    variables = connection_variables(rig, fleet.workspace) | role_variables(rig)
+    beside = list(_variable_files(fleet.workspace.inventory, rig.name))
+    for role in (role for roles in PHASE_ROLES.values() for role in roles):
         if any(name.startswith(f"{role}_") for name in variables):
             own = [file for part in (role, *_SHARED_ROLES) for file in _role_files(content / "roles" / part)]
             extra = digest([*own, *beside])
@@ -114,10 +117,10 @@ def ssh_options(rig: Rig, workspace: Workspace) -> list[str]:
     return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
 
-def role_variables(rig: Rig, catalogue: Catalogue) -> dict[str, Any]:
-    """The variables of the roles that follow from the declaration alone; a role that is not asked for has none.
+def role_variables(rig: Rig) -> dict[str, Any]:
+    """The variables of the roles that follow from the declaration; a role that is not asked for has none.
 
-    What comes from files (the mirror's key, the hashes) is added by ``host_variables``.
+    The hashes are added by ``host_variables``.
     """
     base = rig.base
     variables: dict[str, Any] = {
@@ -126,17 +129,57 @@ def role_variables(rig: Rig, catalogue: Catalogue) -> dict[str, Any]:
         "base_ntp_servers": base.ntp_servers,
         "base_packages": base.packages,
         "base_ssh_hardening": base.ssh_hardening,
+        "base_users": [user.model_dump() for user in base.users],
+        "base_security_updates": base.security_updates,
+        "base_data_disk": {} if base.data_disk is None else base.data_disk.model_dump(),
     }
-    stack = rig.gpu_stack
-    if stack is not None and stack.mirror is not None:
-        gpus = [catalogue.gpus[slot.gpu] for slot in rig.build.slots.values()]
-        variables |= {
-            "nvidia_driver_branch": stack.driver,
-            "nvidia_driver_modules": module_flavour(stack, gpus),
-            "nvidia_driver_source": "mirror",
-            "nvidia_driver_mirror_url": stack.mirror.url,
-        }
+    if rig.gpu_stack is not None:
+        variables |= _stack_variables(rig.gpu_stack)
+    limits = {name: limit for name, slot in rig.build.slots.items() if (limit := _limits(slot))}
+    if limits and rig.gpu_stack is not None:
+        variables["gpu_tuning_limits"] = limits
     return variables
+
+
+def _stack_variables(stack: GpuStack) -> dict[str, Any]:
+    source = stack.package_source
+    variables: dict[str, Any] = {
+        "nvidia_driver_branch": stack.driver,
+        "nvidia_driver_modules": stack.modules,
+    } | _source_variables("nvidia_driver", stack, source)
+    if stack.cuda:
+        own = {"versions": stack.cuda, "cudnn": stack.cudnn, "nccl": stack.nccl}
+        variables |= {f"cuda_toolkit_{name}": value for name, value in own.items()}
+        variables |= _source_variables("cuda_toolkit", stack, source)
+    if stack.containers is not None:
+        variables |= {f"{stack.containers}_enabled": True, "nvidia_container_toolkit_engine": stack.containers}
+        # The distributions have no container toolkit.
+        toolkit = "mirror" if source == "mirror" else "nvidia"
+        variables |= _source_variables("nvidia_container_toolkit", stack, toolkit)
+    if (frameworks := stack.frameworks) is not None:
+        variables |= {
+            "frameworks_pytorch": frameworks.pytorch,
+            "frameworks_index_url": frameworks.index or "",
+            "frameworks_deepspeed": frameworks.deepspeed,
+            "frameworks_llama_factory": frameworks.llama_factory,
+        }
+    if stack.metrics:
+        variables["metrics_enabled"] = True
+    return variables
+
+
+def _source_variables(role: str, stack: GpuStack, source: str) -> dict[str, Any]:
+    """Where a role's packages come from; a mirror with its key, which is no secret."""
+    variables = {f"{role}_source": source}
+    if source == "mirror" and stack.mirror is not None:
+        variables |= {f"{role}_mirror_url": stack.mirror.url, f"{role}_mirror_key": _text(Path(stack.mirror.key))}
+    return variables
+
+
+def _limits(slot: Slot) -> dict[str, int]:
+    """What is declared to be set on a slot's card."""
+    declared = {"power_limit_watts": slot.power_limit_watts, "clock_limit_mhz": slot.clock_limit_mhz}
+    return {name: value for name, value in declared.items() if value is not None}
 
 
 def inputs_hash(role: str, variables: dict[str, Any], extra: str) -> str:

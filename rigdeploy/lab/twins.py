@@ -193,7 +193,11 @@ def save(lab: Lab, mirror_key: Path) -> None:
         "id": lab.id,
         "netns": lab.netns,
         "rigs": rigs,
-        "mirror": {"url": f"http://{HUB_ADDRESS}:{MIRROR_PORT}/nvidia", "key": str(mirror_key)},
+        "mirror": {
+            "url": f"http://{HUB_ADDRESS}:{MIRROR_PORT}/nvidia",
+            "key": str(mirror_key),
+            "wheels": f"http://{HUB_ADDRESS}:{MIRROR_PORT}/pypi",
+        },
     }
     write_atomically(lab.file, json.dumps(document, indent=2) + "\n")
 

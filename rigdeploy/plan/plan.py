@@ -8,26 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from rigdeploy.errors import PowerUnsupportedError, RigdeployError, UnreachableError
+from rigdeploy.errors import RigdeployError, UnreachableError
 from rigdeploy.fleet.models import BMC_DRIVERS, Rig
+from rigdeploy.fleet.variables import PHASE_ROLES
 from rigdeploy.node.bmc_reading import BmcSettings
 from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Drift, Driver, Managed, Observation
-from rigdeploy.power.base import PowerState
+from rigdeploy.power.base import Door, PowerState
 
 SCHEMA = 1
 """Version of the plan's JSON."""
 
-PHASES = ("power", "connect", "bmc", "base", "driver", "verify")
+PHASES = ("power", "connect", "bmc", *PHASE_ROLES, "verify")
 """The phases of ``up`` in their order."""
 
 WITHOUT_LOGIN = ("power", "connect", "bmc")
 """The phases that need no node that answers."""
-
-ROLES = {"base": "base", "driver": "nvidia_driver"}
-"""The role that does a phase's work on the node, where there is one."""
 
 SHOWN_DRIFT = 3
 """Drifted items named in a reason; the rest are counted."""
@@ -76,7 +75,10 @@ class NodeView:
 
 @dataclass(frozen=True)
 class Step:
-    """One phase of one rig. ``needed`` is None when only the node itself can tell; ``changes`` says what is done."""
+    """One phase of one rig. ``needed`` is None when only the node itself can tell; ``changes`` says what is done.
+
+    ``roles`` are those that have to run, in their order; a phase that no role does has none.
+    """
 
     phase: str
     needed: bool | None
@@ -84,6 +86,7 @@ class Step:
     changes: tuple[str, ...] = ()
     reboots: bool = False
     last_seconds: float | None = None
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class NodePlan:
                 "needed": step.needed,
                 "why": step.why,
                 "changes": list(step.changes),
+                "roles": list(step.roles),
                 "reboots": step.reboots,
                 "last_seconds": step.last_seconds,
             }
@@ -156,7 +160,7 @@ def make_plan(views: Iterable[NodeView], *, only: str | None = None) -> Plan:
 
 
 def _plan_node(view: NodeView, only: str | None) -> NodePlan:
-    steps = [_power(view), _connect(view), _bmc(view), _base(view), _driver(view)]
+    steps = [_power(view), _connect(view), _bmc(view), *(_play(view, phase) for phase in PHASE_ROLES)]
     if only is not None:
         steps = [step if step.phase == only else _left_out(step, only) for step in steps]
     verify = _verify(view, steps)
@@ -166,7 +170,7 @@ def _plan_node(view: NodeView, only: str | None) -> NodePlan:
 
 
 def _left_out(step: Step, only: str) -> Step:
-    return replace(step, needed=False, why=f"left out by --only {only}", changes=(), reboots=False)
+    return replace(step, needed=False, why=f"left out by --only {only}", changes=(), reboots=False, roles=())
 
 
 def _blocked(view: NodeView, only: str | None) -> RigdeployError | None:
@@ -183,9 +187,8 @@ def _blocked(view: NodeView, only: str | None) -> RigdeployError | None:
 def _not_done(rig: Rig) -> tuple[str, ...]:
     """What is declared and has no phase yet."""
     declared = {
-        "install": rig.os is not None,
-        "containers": rig.gpu_stack is not None and rig.gpu_stack.containers is not None,
-        "serve": rig.serve is not None,
+        "an image to install": rig.os is not None,
+        "a model to serve": rig.serve is not None,
     }
     return tuple(name for name, wanted in declared.items() if wanted)
 
@@ -214,22 +217,20 @@ def _connect(view: NodeView) -> Step:
 
 
 def _bmc(view: NodeView) -> Step:
-    declared, found, driver = view.rig.bmc.power_restore, view.bmc, view.rig.power.driver
-    if declared is None:
+    declared, found, driver = view.rig.bmc, view.bmc, view.rig.power.driver
+    if not declared.settings:
         return Step("bmc", False, "nothing is declared about its settings")
     if driver not in BMC_DRIVERS:
-        return Step("bmc", False, f"power_restore is declared, and power.driver {driver} is no BMC")
-    if isinstance(found, PowerUnsupportedError):
-        return Step("bmc", False, f"power_restore is declared, and cannot be set: {_own_words(view.rig, found)}")
-    if isinstance(found, RigdeployError):
-        why = f"how it is set cannot be read: {_own_words(view.rig, found)}"
-    elif found is None:
-        why = "how it is set was not read"
-    elif found.power_restore != declared:
-        why = f"power_restore is {found.power_restore}, {declared} is declared"
-    else:
-        return Step("bmc", False, "as declared")
-    return Step("bmc", True, why, (f"set power_restore to {declared}",))
+        return Step("bmc", False, f"{declared.settings[0]} is declared, and power.driver {driver} is no BMC")
+    if isinstance(found, BmcSettings):
+        changes = found.changes(declared.power_restore)
+        if not changes:
+            return Step("bmc", False, found.told() if found.unknown else "as declared")
+        return Step("bmc", True, "; ".join(changes.values()), tuple(changes))
+    unread = f"cannot be read: {_own_words(view.rig, found)}" if isinstance(found, RigdeployError) else "was not read"
+    as_if_open = BmcSettings(None, dict.fromkeys(map(Door, declared.close), True))
+    wanted = (f"set power_restore to {declared.power_restore}",) if declared.power_restore else ()
+    return Step("bmc", True, f"how it is set {unread}", (*wanted, *as_if_open.changes(None)))
 
 
 def _own_words(rig: Rig, error: RigdeployError) -> str:
@@ -237,29 +238,27 @@ def _own_words(rig: Rig, error: RigdeployError) -> str:
     return error.message.removeprefix(f"{rig.name}: ")
 
 
-def _base(view: NodeView) -> Step:
+def _play(view: NodeView, phase: str) -> Step:
+    """A phase that roles do: which of them have to run, and why."""
+    declared = [role for role in PHASE_ROLES[phase] if role in view.expected]
+    if not declared:
+        return Step(phase, False, "nothing is declared for it")
+    reboots = "nvidia_driver" in declared
     if view.observation is None:
-        return Step("base", None, _LATER)
-    why = _why_role(view.observation, "base", view.expected)
-    return Step("base", bool(why), why or "as declared", ("apply role base",) if why else ())
-
-
-def _driver(view: NodeView) -> Step:
-    stack = view.rig.gpu_stack
-    if stack is None:
-        return Step("driver", False, "no gpu_stack is declared")
-    if ROLES["driver"] not in view.expected:
-        return Step("driver", False, "gpu_stack names no mirror, and this version has no other source")
-    if view.observation is None:
-        return Step("driver", None, _LATER, reboots=True)
-    driver = view.observation.driver
-    reasons = [_why_role(view.observation, ROLES["driver"], view.expected), _why_driver(driver, stack.driver)]
-    why = "; ".join(reason for reason in reasons if reason)
-    if not why:
-        return Step("driver", False, "as declared")
+        return Step(phase, None, _LATER, reboots=reboots)
+    reasons = {role: why for role in declared if (why := _why_role(view, view.observation, role))}
+    if not reasons:
+        return Step(phase, False, "as declared")
+    why = "; ".join(reasons.values() if len(declared) == 1 else (f"{role}: {why}" for role, why in reasons.items()))
     # The role may bring another version or flavour, and a module in use cannot be exchanged in a running system.
-    reboots = bool(driver.nouveau or driver.loaded)
-    return Step("driver", True, why, (f"apply role nvidia_driver: branch {stack.driver}",), reboots=reboots)
+    driver = view.observation.driver
+    reboots = "nvidia_driver" in reasons and bool(driver.nouveau or driver.loaded)
+    return Step(phase, True, why, tuple(map(partial(_apply, view), reasons)), reboots=reboots, roles=tuple(reasons))
+
+
+def _apply(view: NodeView, role: str) -> str:
+    stack = view.rig.gpu_stack
+    return f"apply role {role}" + (f": branch {stack.driver}" if role == "nvidia_driver" and stack is not None else "")
 
 
 def _verify(view: NodeView, before: list[Step]) -> Step:
@@ -271,14 +270,21 @@ def _verify(view: NodeView, before: list[Step]) -> Step:
     if view.observation is None:
         return replace(step, changes=(f"{load}, if the driver answers",))
     changed = any(earlier.needed for earlier in before)
-    driver_comes = any(earlier.phase == "driver" and earlier.needed for earlier in before)
+    driver_comes = any("nvidia_driver" in earlier.roles for earlier in before)
     if driver_comes or view.wants_load(changed=changed):
         return replace(step, changes=(load,))
     return step
 
 
-def _why_role(observation: Observation, role: str, expected: Mapping[str, str]) -> str:
+def _why_role(view: NodeView, observation: Observation, role: str) -> str:
     """Why a role has to run; empty when what it recorded is what is asked for and still so."""
+    why = _why_record(observation, role, view.expected)
+    if role != "nvidia_driver" or view.rig.gpu_stack is None:
+        return why
+    return "; ".join(reason for reason in (why, _why_driver(observation.driver, view.rig.gpu_stack.driver)) if reason)
+
+
+def _why_record(observation: Observation, role: str, expected: Mapping[str, str]) -> str:
     record: Managed | None = observation.managed.get(role)
     if record is None:
         unread = observation.why_unread("managed")

@@ -28,7 +28,7 @@ def _node(node: NodePlan, *, details: bool) -> Iterator[str]:
         yield f"{node.rig}:" + (" may reboot" if node.reboots else "")
         width = max(len(_text(step)) for step in node.steps)
         for step in node.steps:
-            yield f"  {step.phase:<8} {_DO[step.needed]:<3} {_text(step):<{width}}  {_notes(step)}".rstrip()
+            yield f"  {step.phase:<10} {_DO[step.needed]:<3} {_text(step):<{width}}  {_notes(step)}".rstrip()
     if node.not_done:
         yield f"  declared, and not done by this version: {', '.join(node.not_done)}"
 

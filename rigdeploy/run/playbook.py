@@ -84,17 +84,20 @@ def run_playbook(
     workspace: Workspace,
     *,
     hosts: Iterable[str],
+    roles: Iterable[str] = (),
     stop: threading.Event,
     on_event: Callable[[Event], None] = lambda _: None,
     check: bool = False,
     forks: int = 50,
 ) -> PlayResult:
-    """Run a playbook on some hosts of the inventory and return when it has ended.
+    """Run a playbook on some hosts of the inventory and return when it has ended; of its roles those named, or all.
 
     ``directory`` is made anew, for this play alone. ``on_event`` is called in this thread. When ``stop`` is set,
     Ansible is interrupted and the outcome is ``interrupted``. PhaseError when Ansible cannot be started at all.
     """
     arguments = ["-i", str(workspace.inventory), "--limit", ",".join(hosts)]
+    if tags := ",".join(roles):
+        arguments += ["--tags", tags]
     if check:
         arguments += ["--check"]
     if workspace.lab:

@@ -12,7 +12,6 @@ from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
 from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
-from rigdeploy.plan.plan import ROLES
 from rigdeploy.power.base import PowerState
 from rigdeploy.run.ledger import Ledger, Verdict
 from rigdeploy.run.loads import recall
@@ -95,7 +94,7 @@ def _loaded_at(seen: Observation | RigdeployError, load: Load | None) -> float |
 
 
 def _roles(seen: Observation | RigdeployError, expected: dict[str, str]) -> dict[str, str]:
-    return {role: _role(seen, role, expected[role]) for role in ROLES.values() if role in expected}
+    return {role: _role(seen, role, inputs) for role, inputs in expected.items()}
 
 
 def _role(seen: Observation | RigdeployError, role: str, expected: str) -> str:

@@ -10,9 +10,9 @@ from rigdeploy.content import content_dir
 from rigdeploy.errors import PowerError, RigdeployError, SecretError, UnreachableError
 from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
-from rigdeploy.fleet.variables import host_variables
+from rigdeploy.fleet.variables import PHASE_ROLES, host_variables
 from rigdeploy.node.observation import Observation
-from rigdeploy.plan.plan import ROLES, NodeView
+from rigdeploy.plan.plan import NodeView
 from rigdeploy.power.base import PowerState
 from rigdeploy.run.bmc import read_settings
 from rigdeploy.run.loads import recall
@@ -76,7 +76,7 @@ def seen_as(seen: Observation | RigdeployError, view: NodeView) -> NodeView:
 def expected_inputs(rig: Rig, fleet: Fleet) -> dict[str, str]:
     """The hash of the inputs that each role would run with now, by role: what the inventory plugin emits."""
     variables = host_variables(fleet, rig, content_dir())
-    names = {role: f"{role}_inputs_hash" for role in ROLES.values()}
+    names = {role: f"{role}_inputs_hash" for roles in PHASE_ROLES.values() for role in roles}
     return {role: str(variables[name]) for role, name in names.items() if name in variables}
 
 

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from rigdeploy.content import content_dir
-from rigdeploy.errors import LockedError, NodeError, PhaseError, PowerUnsupportedError, RigdeployError, UsageError
+from rigdeploy.errors import LockedError, NodeError, PhaseError, RigdeployError, UsageError
 from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
+from rigdeploy.fleet.variables import PHASE_ROLES
 from rigdeploy.node.bmc_reading import BmcReading
-from rigdeploy.plan.plan import ROLES, WITHOUT_LOGIN, NodeView, Plan, make_plan
+from rigdeploy.plan.plan import WITHOUT_LOGIN, NodeView, Plan, make_plan
 from rigdeploy.power.base import PowerState
 from rigdeploy.power.batch import each
 from rigdeploy.run.active import Measured, failed, gone_under_load, how_it_ended, put_under_load, what_is_done
@@ -179,10 +180,9 @@ class _Up:
         due = [node for node in nodes if node.error is None and node.plan.step("bmc").needed]
         if due and not self._stop.is_set():
             self._set_bmcs(due)
-        for phase in ROLES:
-            due = [node for node in nodes if node.error is None and node.plan.step(phase).needed]
-            if due and not self._stop.is_set():
-                self._play(phase, due)
+        for phase in PHASE_ROLES:
+            for roles, due in self._due(phase, nodes):
+                self._play(phase, roles, due)
         due = [node for node in nodes if node.error is None]
         if due and not self._stop.is_set() and self._options.only in (None, "verify"):
             self._verify(due)
@@ -261,21 +261,15 @@ class _Up:
             entries[node.name] = self._ledger.begin_phase(self.run, node.name, "bmc", boot=node.boot)
         for rig, found in each([node.rig for node in nodes], lambda rig, _: set_as_declared(rig, self._workspace)):
             node, entry = self.nodes[rig.name], entries[rig.name]
-            if isinstance(found, PowerUnsupportedError):
-                # The rig is no worse for it, and the plan says so from here on.
-                node.view = replace(node.view, bmc=found)
-                entry.end("done", f"left as it is: {own_words(node, found)}")
-                self._progress.end(node.name, "bmc", f"left as it is: {own_words(node, found)}", ok=True)
-            elif isinstance(found, RigdeployError):
+            if isinstance(found, RigdeployError):
                 entry.end("failed", own_words(node, found))
                 self._fail(node, found)
                 continue
-            else:
-                before, after = found
-                node.changed |= after != before
-                node.view = replace(node.view, bmc=after)
-                entry.end("done")
-                self._progress.end(node.name, "bmc", f"power_restore is {after.power_restore}", ok=True)
+            before, after = found
+            node.changed |= after.as_dict() != before.as_dict()
+            node.view = replace(node.view, bmc=after)
+            entry.end("done")
+            self._progress.end(node.name, "bmc", after.told(), ok=True)
             node.plan = make_plan([node.view], only=self._options.only).nodes[0]
 
     @contextmanager
@@ -296,13 +290,23 @@ class _Up:
             node.view = view
             node.plan = make_plan([view], only=self._options.only).nodes[0]
 
-    def _play(self, phase: str, nodes: list[Node], *, check: bool = False) -> PlayResult:
-        """Run a phase's playbook on these rigs, look at them again, and let that decide."""
+    def _due(self, phase: str, nodes: list[Node]) -> Iterator[tuple[tuple[str, ...], list[Node]]]:
+        """Rigs that need a phase, together where the same roles of it have to run; none once we are stopped."""
+        due: dict[tuple[str, ...], list[Node]] = {}
+        for node in nodes:
+            if node.error is None and (step := node.plan.step(phase)).needed:
+                due.setdefault(step.roles, []).append(node)
+        for roles, together in due.items():
+            if not self._stop.is_set():
+                yield roles, together
+
+    def _play(self, phase: str, roles: tuple[str, ...], nodes: list[Node], *, check: bool = False) -> PlayResult:
+        """Run roles of a phase's playbook on these rigs, look at them again, and let that decide."""
         entries = {}
         for node in nodes:
             node.phase = phase
             self._say(node, node.plan.step(phase).why)
-            asked = node.view.expected.get(ROLES[phase])
+            asked = " ".join(node.view.expected[role] for role in roles)
             entries[node.name] = self._ledger.begin_phase(self.run, node.name, phase, asked=asked, boot=node.boot)
         self._plays += 1
         result = run_playbook(
@@ -310,6 +314,7 @@ class _Up:
             self._workspace.runs / self.run / f"{self._plays}-{phase}",
             self._workspace,
             hosts=[node.name for node in nodes],
+            roles=roles,
             stop=self._stop,
             on_event=self._on_event,
             check=check,
@@ -427,15 +432,13 @@ class _Up:
         for node in nodes:
             if (step := node.plan.step("bmc")).needed:
                 node.check_changes += tuple(f"bmc: {change}" for change in step.changes)
-        for phase in ROLES:
-            due = [node for node in nodes if node.plan.step(phase).needed]
-            if not due or self._stop.is_set():
-                continue
-            result = self._play(phase, due, check=True)
-            for node in due:
-                node.check_changes += tuple(f"{phase}: {task}" for task in result.changes.get(node.name, ()))
-                if (failure := result.failure_of(node.name)) is not None:
-                    self._fail(node, PhaseError(f"{node.name}: {failure.task}: {failure.message}"))
+        for phase in PHASE_ROLES:
+            for roles, due in self._due(phase, nodes):
+                result = self._play(phase, roles, due, check=True)
+                for node in due:
+                    node.check_changes += tuple(f"{phase}: {task}" for task in result.changes.get(node.name, ()))
+                    if (failure := result.failure_of(node.name)) is not None:
+                        self._fail(node, PhaseError(f"{node.name}: {failure.task}: {failure.message}"))
 
     # --- telling -----------------------------------------------------------------------------
 

@@ -61,9 +61,6 @@ rigs:
     fleet = load_fleet(make_fleet(text))
     assert {(problem.severity, problem.path) for problem in fleet.problems} == {
         ("warning", "rigs.rig01.os"),
-        ("warning", "rigs.rig01.gpu_stack"),
-        ("warning", "rigs.rig01.gpu_stack.cuda"),
-        ("warning", "rigs.rig01.gpu_stack.containers"),
         ("warning", "rigs.rig01.serve"),
     }
 
@@ -149,9 +146,7 @@ MIRROR = "mirror: {url: https://mirror.example.com, key: k}"
     [
         ("os: {image: debian-12}", "rtx-4090", "warning", "an image to install is declared; this version does nothing"),
         ("serve: {engine: vllm, model: m}", "rtx-4090", "warning", "a model to serve is declared"),
-        ("gpu_stack: {driver: 580}", "rtx-4090", "warning", "no package source"),
-        ("gpu_stack: {driver: 580, MIRROR, cuda: '12.9'}", "rtx-4090", "warning", "CUDA"),
-        ("gpu_stack: {driver: 580, MIRROR, containers: docker}", "rtx-4090", "warning", "container"),
+        ("gpu_stack: {driver: 580, source: mirror}", "rtx-4090", "error", "none is named"),
         ("gpu_stack: {driver: 595, MIRROR}", "p40", "error", "last driven by branch 580"),
         ("gpu_stack: {driver: 580, modules: open, MIRROR}", "p40", "error", "needs proprietary"),
         ("gpu_stack: {driver: 580, modules: open, MIRROR}", "v100-pcie-16gb", "error", "needs proprietary"),
@@ -199,7 +194,11 @@ TWINS = {
         },
         "rig02": {"address": "10.90.0.12", "port": 22, "user": "root", "private_key": "/lab/id", "bmc": None},
     },
-    "mirror": {"url": "http://10.90.0.1:8080/nvidia", "key": "/lab/mirror.asc"},
+    "mirror": {
+        "url": "http://10.90.0.1:8080/nvidia",
+        "key": "/lab/mirror.asc",
+        "wheels": "http://10.90.0.1:8080/pypi",
+    },
 }
 
 

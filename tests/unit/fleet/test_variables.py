@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -44,12 +45,61 @@ def test_variables(make_fleet: MakeFleet, tmp_path: Path) -> None:
         "base_ntp_servers": ["a.example"],
         "base_packages": [],
         "base_ssh_hardening": False,
+        "base_users": [],
+        "base_security_updates": None,
+        "base_data_disk": {},
         "nvidia_driver_branch": "580",
-        "nvidia_driver_modules": "open",
+        "nvidia_driver_modules": "auto",
         "nvidia_driver_source": "mirror",
         "nvidia_driver_mirror_url": "https://mirror.example.com/nvidia",
         "nvidia_driver_mirror_key": "KEY\n",
     }
+
+
+STACK = """\
+    gpu_stack:
+      driver: "580"
+      cuda: ["13.0", "12.9"]
+      cudnn: true
+      containers: docker
+      frameworks: {pytorch: "2.9"}
+      metrics: true
+"""
+"""Without a mirror: all of it comes from where its makers publish it."""
+
+
+def test_only_the_roles_that_are_asked_for_have_variables(make_fleet: MakeFleet) -> None:
+    text = FLEET.replace("    gpu_stack:", "    x-old:", 1).replace("    x-old:", f"{STACK}    x-old:", 1)
+    text = re.sub(r"    x-old:.*\n(      .*\n)*", "", text, count=1)
+    found = variables_of(load_fleet(make_fleet(text)), "rig01")
+    own = {name: value for name, value in found.items() if not name.startswith(("ansible_", "base_"))}
+    assert {name for name in own if name.endswith("_inputs_hash")} == {
+        f"{role}_inputs_hash"
+        for role in ("nvidia_driver", "cuda_toolkit", "docker", "nvidia_container_toolkit", "frameworks", "metrics")
+    }
+    assert {name: value for name, value in own.items() if not name.endswith("_inputs_hash")} == {
+        "nvidia_driver_branch": "580",
+        "nvidia_driver_modules": "auto",
+        "nvidia_driver_source": "nvidia",
+        "cuda_toolkit_versions": ["13.0", "12.9"],
+        "cuda_toolkit_cudnn": True,
+        "cuda_toolkit_nccl": False,
+        "cuda_toolkit_source": "nvidia",
+        "docker_enabled": True,
+        "nvidia_container_toolkit_engine": "docker",
+        "nvidia_container_toolkit_source": "nvidia",
+        "frameworks_pytorch": "2.9",
+        "frameworks_index_url": "",
+        "frameworks_deepspeed": False,
+        "frameworks_llama_factory": False,
+        "metrics_enabled": True,
+    }
+
+
+def test_limits_of_cards_reach_the_role_that_sets_them(make_fleet: MakeFleet) -> None:
+    limits = "    override: {slots: {PCIE1: {clock_limit_mhz: 1700}}}\n"
+    found = variables_of(load_fleet(make_fleet(FLEET.replace("    gpu_stack:", f"{limits}    gpu_stack:", 1))), "rig01")
+    assert found["gpu_tuning_limits"]["PCIE1"]["clock_limit_mhz"] == 1700
 
 
 def test_a_rig_without_driver_has_no_driver_variables(make_fleet: MakeFleet) -> None:

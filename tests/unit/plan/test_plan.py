@@ -14,7 +14,7 @@ from rigdeploy.errors import (
     PowerUnsupportedError,
     UnreachableError,
 )
-from rigdeploy.fleet.models import Build, GpuStack, Rig
+from rigdeploy.fleet.models import Build, Rig
 from rigdeploy.fleet.secrets import Secret
 from rigdeploy.node.bmc_reading import BmcSettings
 from rigdeploy.node.load import Load
@@ -82,7 +82,9 @@ def plan_of(view, **options) -> NodePlan:
 
 
 def needed(node: NodePlan):
-    return {step.phase: step.needed for step in node.steps}
+    """Whether each phase is needed; of the two that this fleet declares nothing for, only when they are."""
+    undeclared = ("containers", "serve")
+    return {step.phase: step.needed for step in node.steps if step.needed or step.phase not in undeclared}
 
 
 def view(observation=None, *, declared=None, **fields):
@@ -174,16 +176,32 @@ def test_a_driver_whose_state_is_unread_is_no_reason_by_itself():
     assert plan_of(view(seen(loaded=None))).step("driver").needed is False
 
 
-def test_without_a_stack_there_is_no_driver_phase():
-    observation = seen(driver=False, loaded=False)
-    assert plan_of(view(observation, declared=rig(gpu_stack=None))).step("driver").needed is False
+def test_what_is_not_declared_has_no_phase():
+    lone = NodeView(rig(gpu_stack=None), observation=seen(driver=False), expected={"base": EXPECTED["base"]})
+    for phase in ("driver", "containers", "serve"):
+        step = plan_of(lone).step(phase)
+        assert (step.needed, step.why, step.roles) == (False, "nothing is declared for it", ())
 
 
-def test_a_stack_without_a_source_says_so():
-    lone = NodeView(rig(), observation=seen(driver=False), expected={"base": EXPECTED["base"]})
-    step = plan_of(lone).step("driver")
-    assert step.needed is False
-    assert "names no mirror" in step.why
+SEVERAL = EXPECTED | {"cuda_toolkit": "c" * 64, "gpu_tuning": "t" * 64, "docker": "e" * 64}
+
+
+def test_of_a_phase_only_the_roles_that_are_due_run_and_in_their_order():
+    right = {role: {"inputs": SEVERAL[role], "recorded": "2026-01-01T00:00:00Z", "drift": []} for role in SEVERAL}
+    stale = right["gpu_tuning"] | {"inputs": "0" * 64}
+    cases = [
+        (right, ()),
+        ({name: record for name, record in right.items() if name != "cuda_toolkit"}, ("cuda_toolkit",)),
+        (right | {"gpu_tuning": stale}, ("gpu_tuning",)),
+        ({"base": right["base"], "gpu_tuning": stale}, ("nvidia_driver", "cuda_toolkit", "gpu_tuning")),
+    ]
+    for managed, due in cases:
+        view = NodeView(rig(), observation=seen(base=False, driver=False, managed=managed), expected=SEVERAL)
+        step = plan_of(view).step("driver")
+        assert step.roles == due
+        assert step.needed is bool(due)
+        assert step.reboots is ("nvidia_driver" in due)
+        assert all(step.why.count(f"{role}: ") == 1 for role in due)
 
 
 UNREACHABLE = UnreachableError("rig01: no route to host")
@@ -252,12 +270,10 @@ def test_only_a_role_on_a_rig_that_does_not_answer_is_an_error():
 
 
 def test_what_is_declared_and_not_done_is_said():
-    declared = rig(
-        gpu_stack=GpuStack(driver="580", containers="docker"), serve={"engine": "vllm", "model": "some/model"}
-    )
+    declared = rig(serve={"engine": "vllm", "model": "some/model"})
     node = plan_of(view(seen(), declared=declared))
-    assert node.not_done == ("containers", "serve")
-    assert "not done by this version: containers, serve" in render_plan(make_plan([view(seen(), declared=declared)]))[1]
+    assert node.not_done == ("a model to serve",)
+    assert "not done by this version: a model to serve" in render_plan(make_plan([view(seen(), declared=declared)]))[1]
 
 
 def test_the_last_time_is_shown_for_what_will_be_done():
