@@ -36,6 +36,7 @@ _POLL_SECONDS = 0.2
 _READY = b"[SOL Session operational"
 _IN_USE = b"already active on another session"
 _OFF = (b"SOL payload disabled", b"SOL payload type disabled")
+_ABSENT = b"Invalid command"
 
 
 def attach(driver: BmcDriver, log: Path | None, say: Callable[[str], None]) -> None:
@@ -183,6 +184,8 @@ class _Console:
             return PowerUnsupportedError(
                 f"{self._driver.label}: serial over LAN is switched off", "switch it on in the BMC's settings"
             )
+        if _ABSENT in said:
+            return PowerUnsupportedError(f"{self._driver.label} has no serial over LAN")
         return PowerError(
             f"{self._driver.label} gives no console: {display(said.decode(errors='replace')) or 'no answer'}",
             "does the board have serial over LAN, and is it switched on in its firmware?",

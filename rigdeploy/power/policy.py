@@ -175,6 +175,10 @@ def reset(driver: Driver, timeout: float, say: Say = silent, *, clock: Clock = R
     except AnswerLostError as error:
         lost = error
     state = _state_when_back(driver, deadline, clock)
+    until = min(clock.now() + driver.patience, deadline)
+    while state is PowerState.OFF and clock.now() < until:  # some BMCs reset a rig by way of off
+        clock.sleep(POLL_FIRST)
+        state = _state_when_back(driver, deadline, clock)
     if state is PowerState.OFF:
         raise PowerError(f"{driver.label}: it went off when it was reset", "switch it on")
     if lost is not None:

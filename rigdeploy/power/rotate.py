@@ -190,8 +190,11 @@ def _finished(target: Target, bmc: Access) -> bool:
 # --- when something fails ---
 
 
-def _taken_back(target: Target, bmc: Access, clock: Clock, error: Exception) -> RotationError:
-    """Set the old password again, see which one is in force, and say so; the journal goes if it is the old one."""
+def _taken_back(target: Target, bmc: Access, clock: Clock, error: Exception) -> PowerError:
+    """Set the old password again, see which one is in force, and say so; the journal goes if it is the old one.
+
+    A BMC that cannot change passwords, and has the old one, is only that.
+    """
     why = error.message if isinstance(error, PowerError) else f"{target.stored} cannot be written: {error}"
     who = f"{target.rig}: user '{target.username}'"
     kept = f"{target.journal} holds the new one; run this command again to finish"
@@ -207,6 +210,8 @@ def _taken_back(target: Target, bmc: Access, clock: Clock, error: Exception) -> 
     except PowerError as unseen:
         return RotationError(f"{why}. {who} has the old or the new password: {unseen}", kept)
     target.journal.unlink()
+    if isinstance(error, PowerUnsupportedError):
+        return PowerUnsupportedError(error.message, error.remedy)
     return RotationError(f"{why}. {who} has the old password, as before; nothing was stored")
 
 

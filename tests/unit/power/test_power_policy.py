@@ -452,6 +452,19 @@ def test_a_reset_whose_answer_was_lost_is_not_repeated_and_told():
     assert rig.asked == ["reset"]
 
 
+def test_a_reset_by_way_of_off_is_waited_for():
+    rig = FakeRig(ON, lag=4.0)
+
+    def by_way_of_off():
+        rig.request("reset", ON)
+        rig.shown = OFF
+
+    rig.reset = by_way_of_off
+    reset(rig)
+    assert rig.asked == ["reset"]
+    assert 4.0 <= rig.time < 5.0
+
+
 def test_a_rig_that_goes_off_at_a_reset_is_told():
     rig = FakeRig(ON)
     rig.reset = rig.off
