@@ -30,14 +30,16 @@ RIG = """\
 
 
 class Fleet:
-    """Rigs behind fake BMCs (``bmcs`` by name), and ``hand``, which has none."""
+    """Rigs behind fake BMCs (``bmcs`` by name), and ``hand``, which has none; ``password`` is every BMC's."""
+
+    password = PASSWORD
 
     def __init__(self, directory: Path, bmcs: FakeBmcs, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.directory = directory
         self.bmcs: dict[str, FakeBmc] = {}
         self._server = bmcs
         self._capsys, self._monkeypatch = capsys, monkeypatch
-        self._text = "plugin: rigdeploy\nrigs:\n  hand: {address: 127.1.0.9, build: budget-4x3090, "
+        self._text = "plugin: rigdeploy\nrigs:\n  hand: {address: 127.1.0.8, build: budget-4x3090, "
         self._text += "power: {driver: manual, timeout_seconds: 1}}\n"
         (directory / "inventory").mkdir()
 
@@ -55,20 +57,33 @@ class Fleet:
 
         ``declared`` is one more line about its power.
         """
-        self.bmcs[name] = self._server.start(FakeBmc(PASSWORD, **bmc))
+        self.bmcs[name] = self._server.start(FakeBmc(self.password, **bmc))
+        self.add_ipmi(name, self.bmcs[name], driver=driver, username=username, secret=secret, declared=declared)
+        return self.bmcs[name]
+
+    def add_ipmi(
+        self,
+        name: str,
+        bmc: Any,
+        *,
+        driver: str = "ipmi",
+        username: str = "admin",
+        secret: str | None = None,
+        declared: str = "",
+    ) -> None:
+        """A rig behind a BMC that runs already, as ``add``; ``bmc`` has an address and a port."""
         if secret is None:
             secret = f"{{file: {name}.password}}"
-            (self.directory / "inventory" / f"{name}.password").write_text(f"{PASSWORD}\n")
-        bmc_at = {"address": self.bmcs[name].address, "port": self.bmcs[name].port}
+            (self.directory / "inventory" / f"{name}.password").write_text(f"{self.password}\n")
+        bmc_at = {"address": bmc.address, "port": bmc.port}
         said = {"name": name, "number": len(self.bmcs), "driver": driver, "username": username, "password": secret}
         self._text += RIG.format(**said, **bmc_at, declared=declared)
         (self.directory / "inventory" / "fleet.yml").write_text(self._text)
-        return self.bmcs[name]
 
     def add_redfish(self, name: str, url: str, declared: str = "") -> None:
         """A rig behind a Redfish service, as ``add``."""
         secret = self.directory / "inventory" / f"{name}.password"
-        secret.write_text(f"{PASSWORD}\n")
+        secret.write_text(f"{self.password}\n")
         self._text += (
             f"  {name}:\n    address: 127.1.2.{name[-1]}\n    build: budget-4x3090\n    power:\n      driver: redfish\n"
             f"      url: {url}\n      username: admin\n      password: {{file: {secret.name}}}\n      {declared}\n"
@@ -88,12 +103,13 @@ class Fleet:
         self._monkeypatch.setattr(sys, "argv", ["rigdeploy", *arguments])
         code = main.run()
         shown = self._capsys.readouterr()
-        assert PASSWORD not in shown.out + shown.err
+        assert self.password not in shown.out + shown.err
         return code, shown.out, shown.err
 
     def rows(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """The same with ``--json``: exit code and rigs."""
-        code, out, _ = self.run(*arguments, "--json")
+        code, out, err = self.run(*arguments, "--json")
+        assert out, err
         document = json.loads(out)
         assert document["schema"] == 1
         return code, document["rigs"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from command_line import fleet  # noqa: F401 - a fixture
+from redfish_emulator import emulate  # noqa: F401 - a fixture
 
 from rigdeploy.fleet.models import IpmiPower
 from rigdeploy.power.ipmi import IpmiDriver

@@ -51,7 +51,8 @@ if [ "$verb" = get ]; then
 fi
 while [ $# -ge 2 ]; do
     case $1 in
-        power|boot|identify) echo "$2" >"{directory}/$1" ;;
+        power|boot|identify|reset) echo "$2" >"{directory}/$1" ;;
+        shutdown) echo 0 >"{directory}/power" ;;
         *) exit 1 ;;
     esac
     shift 2

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
-import shutil
 import socket
-import subprocess
-import sys
-import time
 import traceback
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import bcrypt
 import pytest
 from power_servers import ACCOUNT, CHASSIS, HOST, PASSWORD, ROOT, SYSTEM, Answer, Server, StrictBmc, make_certificate
 
@@ -62,108 +54,6 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
 
 
 # --- the emulator ---------------------------------------------------------------------------------
-
-CONFIG = """\
-import random
-# An emulated change shows after 1 to 11 s; the least will do.
-random.randint = lambda least, most: least
-SUSHY_EMULATOR_LISTEN_IP = "{host}"
-SUSHY_EMULATOR_LISTEN_PORT = {port}
-SUSHY_EMULATOR_FAKE_DRIVER = True
-SUSHY_EMULATOR_FAKE_SYSTEMS = [
-    {{"uuid": name, "name": name, "power_state": "Off", "external_notifier": False, "nics": []}} for name in {systems}
-]
-SUSHY_EMULATOR_FEATURE_SET = "full"
-SUSHY_EMULATOR_AUTH_FILE = "{directory}/auth"
-SUSHY_EMULATOR_STATE_DIR = "{directory}"
-SUSHY_EMULATOR_SSL_CERT = {certificate!r}
-SUSHY_EMULATOR_SSL_KEY = {key!r}
-"""
-
-
-class Emulator:
-    """sushy-tools' emulator as a process of its own."""
-
-    def __init__(self, directory: Path, systems: list[str], certificate: tuple[Path, Path] | None) -> None:
-        with socket.create_server((HOST, 0)) as probe:
-            self.port = probe.getsockname()[1]
-        paths = [str(path) for path in certificate] if certificate else [None, None]
-        config = directory / "emulator.conf"
-        config.write_text(
-            CONFIG.format(
-                host=HOST, port=self.port, systems=systems, directory=directory, certificate=paths[0], key=paths[1]
-            )
-        )
-        (directory / "auth").write_bytes(b"admin:" + bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)) + b"\n")
-        self.url = f"{'https' if certificate else 'http'}://{HOST}:{self.port}"
-        self.process = subprocess.Popen(
-            [Path(sys.executable).with_name("sushy-emulator"), "--config", config],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(directory / "emulator.log").open("w"),
-        )
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection((HOST, self.port)).close()
-            except OSError:
-                assert self.process.poll() is None, (directory / "emulator.log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            else:
-                return
-
-    def judge(self, path: str) -> Any:
-        """What a plain HTTP client reads."""
-        token = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
-        request = urllib.request.Request(f"{self.url}{path}", headers={"Authorization": f"Basic {token}"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
-
-    @property
-    def power(self) -> str:
-        return str(self.judge(f"{ROOT}/Systems/node1")["PowerState"])
-
-
-@pytest.fixture
-def emulate(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
-    if not Path(sys.executable).with_name("sushy-emulator").exists() and shutil.which("sushy-emulator") is None:
-        pytest.skip("not tested: power over Redfish; sushy-emulator is missing (pip: sushy-tools)")
-    started = []
-
-    def start(systems: tuple[str, ...] = ("node1",), certificate: tuple[Path, Path] | None = None) -> Emulator:
-        directory = tmp_path / "emulator"
-        directory.mkdir()
-        started.append(Emulator(directory, list(systems), certificate))
-        return started[-1]
-
-    yield start
-    for emulator in started:
-        emulator.process.kill()
-        emulator.process.wait()
-
-
-def test_every_power_verb_agrees_with_plain_http(emulate, connect):
-    emulator = emulate()
-    driver = connect(emulator.url)
-    assert driver.state() is PowerState.OFF
-    assert emulator.power == "Off"
-    assert policy.ensure(driver, PowerState.ON, 30) is True
-    assert emulator.power == "On"
-    assert policy.ensure(driver, PowerState.ON, 30) is False
-    policy.cycle(driver, 30)
-    assert emulator.power == "On"
-    assert policy.ensure(driver, PowerState.OFF, 30, soft=True) is True
-    assert emulator.power == "Off"
-    driver.on()
-    time.sleep(2)
-    driver.state()
-    driver.reset()
-    assert emulator.power == "Off"  # on its way through
-    time.sleep(2)
-    assert emulator.power == "On"
-    assert policy.ensure(driver, PowerState.OFF, 30) is True
-    assert emulator.power == "Off"
 
 
 @pytest.mark.parametrize(
