@@ -1,0 +1,238 @@
+"""The names of driver packages, by distribution, source, branch and flavour: compute only, without X. Pure data.
+
+Sources: NVIDIA's driver installation guide ("Ubuntu", "Debian", "Version locking", "Recent updates" with the renames of
+590), Ubuntu's server guide ("Install NVIDIA drivers"), Debian's own archive.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Release:
+    """A distribution's release. ``kernel`` is the series it came with, ``branch`` the only one that its archive has.
+
+    A kernel of another series is Ubuntu's hardware enablement kernel, whose meta packages have other names.
+    """
+
+    name: str
+    version: str
+    kernel: str = ""
+    branch: str = ""
+
+
+RELEASES = (
+    Release("Debian", "12", branch="535"),
+    Release("Debian", "13", branch="550"),
+    Release("Ubuntu", "22.04", kernel="5.15"),
+    Release("Ubuntu", "24.04", kernel="6.8"),
+    Release("Ubuntu", "26.04", kernel="7.0"),
+)
+
+
+@dataclass(frozen=True)
+class PackageSet:
+    """Names of packages; the fields are those of ``DriverChoice``, before the node's own case is looked at."""
+
+    packages: tuple[str, ...]
+    version: str
+    pin_package: str
+    dkms: bool
+    headers: tuple[str, ...]
+    rivals: tuple[str, ...]
+    fabric_manager: tuple[str, ...]
+    module: str = "nvidia"
+
+
+FIRST_UNBRANCHED = 590
+"""From here on NVIDIA's names for Ubuntu carry no branch ("Recent updates": Ubuntu 590 package renames)."""
+
+FIRST_UNBRANCHED_FABRIC = 580
+"""From here on NVIDIA's fabric manager carries no branch, on either distribution."""
+
+_PREBUILT = ("linux-modules-nvidia-*", "nvidia-headless-no-dkms-*")
+"""Ubuntu's prebuilt modules and what goes with them."""
+
+_UBUNTU_STEMS = (
+    "nvidia-compute-utils",
+    "nvidia-dkms",
+    "nvidia-driver",
+    "nvidia-firmware",
+    "nvidia-headless",
+    "nvidia-headless-no-dkms",
+    "nvidia-kernel-common",
+    "nvidia-kernel-source",
+    "nvidia-utils",
+    "libnvidia-cfg1",
+    "libnvidia-common",
+    "libnvidia-compute",
+    "libnvidia-decode",
+    "libnvidia-encode",
+    "libnvidia-extra",
+    "libnvidia-fbc1",
+    "libnvidia-gl",
+    "libnvidia-gpucomp",
+)
+"""What carries the branch in its name in Ubuntu's archive, and in NVIDIA's repository for Ubuntu up to 580."""
+
+_UBUNTU_UNBRANCHED = (
+    *(stem for stem in _UBUNTU_STEMS if stem.startswith("libnvidia-")),
+    "nvidia-dkms",
+    "nvidia-dkms-open",
+    "nvidia-driver",
+    "nvidia-driver-open",
+    "nvidia-firmware",
+    "nvidia-kernel-common",
+    "nvidia-kernel-source",
+    "nvidia-kernel-source-open",
+    "nvidia-open",
+)
+"""The same from 590 on, in NVIDIA's repository for Ubuntu."""
+
+_DEBIAN_OWN = ("nvidia-open-kernel-dkms", "nvidia-tesla-*-kernel-dkms", "nvidia-smi")
+"""Names that only Debian's own archive has."""
+
+_DEBIAN_NVIDIA = ("nvidia-kernel-open-dkms", "nvidia-driver-cuda", "nvidia-driver-pinning-*")
+"""Names that only NVIDIA's repository for Debian has."""
+
+
+def supported(distribution: str, version: str) -> Release | None:
+    """The release, of a version as Ansible gives it: ``12``, ``12.11``, ``24.04``."""
+    wanted = version.partition(".")[0] if distribution == "Debian" else version
+    return next((one for one in RELEASES if (one.name, one.version) == (distribution, wanted)), None)
+
+
+def ubuntu(release: Release, kernel: str, branch: str, flavour: str, *, from_distro: bool) -> PackageSet:
+    """Ubuntu: its own signed modules, or NVIDIA's repository."""
+    if from_distro:
+        return _ubuntu_signed(release, kernel, branch, flavour)
+    return _ubuntu_nvidia(release, kernel, branch, flavour)
+
+
+def debian(release: Release, kernel: str, branch: str, flavour: str, *, from_distro: bool) -> PackageSet:
+    """Debian: its own contrib and non-free, or NVIDIA's repository."""
+    if from_distro:
+        return _debian_own(release, kernel)
+    return _debian_nvidia(kernel, branch, flavour)
+
+
+def _ubuntu_signed(release: Release, kernel: str, branch: str, flavour: str) -> PackageSet:
+    # The -server builds: Ubuntu's choice for computing, which get security updates on older releases, too.
+    kind = f"{branch}-server-open" if flavour == "open" else f"{branch}-server"
+    other = f"{branch}-server" if flavour == "open" else f"{branch}-server-open"
+    modules = f"linux-modules-nvidia-{kind}"
+    return PackageSet(
+        packages=(
+            f"{modules}-{ubuntu_kernel(release, kernel)}",
+            f"nvidia-headless-no-dkms-{kind}",
+            f"nvidia-utils-{branch}-server",
+        ),
+        version="",
+        pin_package="",
+        dkms=False,
+        headers=(),
+        rivals=(
+            "nvidia-dkms-*",
+            *_UBUNTU_UNBRANCHED,
+            "nvidia-driver-pinning-*",
+            *_other_branches("linux-modules-nvidia-", branch),
+            *(pattern for stem in _UBUNTU_STEMS for pattern in _other_branches(f"{stem}-", branch)),
+            f"linux-modules-nvidia-{branch}-[!s]*",
+            *([f"linux-modules-nvidia-{other}-*"] if flavour == "open" else [f"{modules}-open-*"]),
+            f"nvidia-headless-no-dkms-{other}",
+        ),
+        fabric_manager=(f"nvidia-fabricmanager-{branch}", f"libnvidia-nscq-{branch}"),
+    )
+
+
+def _ubuntu_nvidia(release: Release, kernel: str, branch: str, flavour: str) -> PackageSet:
+    branched = int(branch) < FIRST_UNBRANCHED
+    suffix = "-open" if flavour == "open" else ""
+    if branched:
+        own = f"nvidia-dkms-{branch}{suffix}"
+        packages = (own, f"libnvidia-compute-{branch}", f"nvidia-utils-{branch}")
+        flavours = {f"nvidia-dkms-{branch}", f"nvidia-dkms-{branch}-open"}
+        others = (*_UBUNTU_UNBRANCHED, *(p for stem in _UBUNTU_STEMS for p in _other_branches(f"{stem}-", branch)))
+        servers = tuple(f"{stem}-{branch}-server*" for stem in _UBUNTU_STEMS)
+        rivals = (*sorted(flavours - {own}), *others, *servers)
+    else:
+        own = f"nvidia-dkms{suffix}"
+        packages = (own, "libnvidia-compute", "nvidia-persistenced")
+        flavours = {"nvidia-dkms", "nvidia-dkms-open"}
+        rivals = (*sorted(flavours - {own}), *(f"{stem}-[0-9][0-9][0-9]*" for stem in _UBUNTU_STEMS))
+    return PackageSet(
+        packages=packages,
+        version=f"{branch}.*",
+        pin_package=f"nvidia-driver-pinning-{branch}",
+        dkms=True,
+        headers=(f"linux-headers-{kernel}", f"linux-headers-{ubuntu_kernel(release, kernel)}"),
+        rivals=(*_PREBUILT, *_other_pins(branch), *rivals),
+        fabric_manager=_nvidia_fabric(branch),
+    )
+
+
+def _debian_nvidia(kernel: str, branch: str, flavour: str) -> PackageSet:
+    modules = {"open": "nvidia-kernel-open-dkms", "proprietary": "nvidia-kernel-dkms"}
+    other = "proprietary" if flavour == "open" else "open"
+    return PackageSet(
+        packages=(modules[flavour], "nvidia-driver-cuda", "nvidia-persistenced"),
+        version=f"{branch}.*",
+        pin_package=f"nvidia-driver-pinning-{branch}",
+        dkms=True,
+        headers=_debian_headers(kernel),
+        rivals=(modules[other], *_DEBIAN_OWN, *_other_pins(branch)),
+        fabric_manager=_nvidia_fabric(branch),
+    )
+
+
+def _debian_own(release: Release, kernel: str) -> PackageSet:
+    return PackageSet(
+        packages=("nvidia-kernel-dkms", "libcuda1", "nvidia-smi", "nvidia-persistenced", "libnvidia-ml1"),
+        version=f"{release.branch}.*",
+        pin_package="",
+        dkms=True,
+        headers=_debian_headers(kernel),
+        rivals=("nvidia-open-kernel-dkms", "nvidia-tesla-*-kernel-dkms", *_DEBIAN_NVIDIA),
+        fabric_manager=(),
+        module="nvidia-current",
+    )
+
+
+def ubuntu_kernel(release: Release, kernel: str) -> str:
+    """What Ubuntu's meta packages call a kernel's line: ``generic``, ``generic-hwe-24.04``, ``aws``.
+
+    A cloud's kernel of a later series keeps the plain name: there the newest is what the plain name follows.
+    """
+    series, _, rest = kernel.partition("-")
+    line = rest.partition("-")[2] or "generic"
+    enablement = not f"{series}.".startswith(f"{release.kernel}.") and line in ("generic", "lowlatency")
+    return f"{line}-hwe-{release.version}" if enablement else line
+
+
+def _debian_headers(kernel: str) -> tuple[str, ...]:
+    # 6.1.0-28-cloud-amd64 and 6.12.107+deb13-amd64 end in the name of the kernel's flavour.
+    flavour = re.sub(r"^[0-9.]+([-+][0-9a-z.]*[0-9]+[0-9a-z.]*)?-", "", kernel)
+    return (f"linux-headers-{kernel}", f"linux-headers-{flavour}")
+
+
+def _nvidia_fabric(branch: str) -> tuple[str, ...]:
+    suffix = "" if int(branch) >= FIRST_UNBRANCHED_FABRIC else f"-{branch}"
+    return (f"nvidia-fabricmanager{suffix}",)
+
+
+def _other_pins(branch: str) -> tuple[str, ...]:
+    # nvidia-driver-pinning-580.95.05 holds a single version, and is one lock too many as well.
+    stem = "nvidia-driver-pinning-"
+    return (*_other_branches(stem, branch), f"{stem}{branch}?*")
+
+
+def _other_branches(stem: str, branch: str) -> tuple[str, ...]:
+    """Patterns of ``stem`` followed by any branch of three digits but this one."""
+    first, second, third = branch[0], branch[1], branch[2]
+    return (
+        f"{stem}[!{first}a-z][0-9][0-9]*",
+        f"{stem}{first}[!{second}][0-9]*",
+        f"{stem}{first}{second}[!{third}]*",
+    )
