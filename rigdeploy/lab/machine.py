@@ -26,6 +26,14 @@ DISK_SECONDS = 30
 """How long a disk may stay in use after a power cut: the kernel writes back what the node had not."""
 SIMULATED = Path(__file__).parent / "simulated"
 _CGROUP = Path("/sys/fs/cgroup")
+ENGINES = ("var/lib/containers", "var/lib/docker")
+"""Where podman and docker keep images: overlays of their own, which cannot lie on the overlay that a node's root is."""
+_CONTAINERS = """\
+# A twin's control group has no controllers to limit anything with, and crun raises a limit that some of the lab's hosts
+# let nobody raise: podman's containers stay in the control group that they are started in.
+[containers]
+cgroups = "disabled"
+"""
 _SOURCES = f"""\
 Types: deb
 URIs: http://{HUB_ADDRESS}:{MIRROR_PORT}/debian
@@ -74,8 +82,8 @@ def _mount(twin: Twin) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
     run(["mount", "-o", "loop,noatime,nodiscard", twin.disk, disk])
     upper, work = disk / "upper", disk / "work"
-    for directory in (upper, work):
-        directory.mkdir(mode=0o755, exist_ok=True)
+    for directory in (upper, work, *(disk / place for place in ENGINES)):
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     _furnish(twin, upper)
     lower = node.shared_root(twin)
     run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", root])
@@ -83,16 +91,16 @@ def _mount(twin: Twin) -> Path:
 
 
 def _furnish(twin: Twin, upper: Path) -> None:
-    """What a new disk needs: the lab's key, an identity of its own, and the mirror as the only package source."""
+    """What a new disk needs: the lab's key, an identity, the mirror as the only package source, podman's settings."""
     node.authorise(twin, upper)
-    apt = upper / "etc/apt"
-    for directory in ("keyrings", "sources.list.d"):
-        (apt / directory).mkdir(parents=True, exist_ok=True)
+    etc = upper / "etc"
     key = node.shared_root(twin).parent / "debian/key.asc"
     for path, text in (
-        (apt / "keyrings/rigdeploy-lab.asc", key.read_text()),
-        (apt / "sources.list.d/rigdeploy-lab.sources", _SOURCES),
+        (etc / "apt/keyrings/rigdeploy-lab.asc", key.read_text()),
+        (etc / "apt/sources.list.d/rigdeploy-lab.sources", _SOURCES),
+        (etc / "containers/containers.conf.d/rigdeploy-twin.conf", _CONTAINERS),
     ):
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(text)
 
@@ -106,6 +114,10 @@ def _boot(twin: Twin, root: Path, vm: Path) -> int:
         f"--directory={root}", f"--machine={twin.name}", f"--network-namespace-path=/run/netns/{twin.netns}",
         "--resolv-conf=off", "--timezone=off",
         f"--bind={twin.hardware}:{node.HIDDEN}", f"--bind-ro={SIMULATED}:{TWIN}",
+        *(f"--bind={twin.directory / 'mnt/disk' / place}:/{place}" for place in ENGINES),
+        # Its network is its own, and container engines build networks in it; runc and crun guard devices by bpf and
+        # start each container with a keyring (keyctl).
+        "--capability=CAP_NET_ADMIN", "--system-call-filter=bpf keyctl",
     ]  # fmt: skip
     _start_clocks()
     joined = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(vm), *command]

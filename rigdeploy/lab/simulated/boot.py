@@ -46,6 +46,12 @@ def mount_hardware() -> None:
         bind(os.path.join(HARDWARE, name), os.path.join("/", name))
 
 
+def open_network() -> None:
+    """Let the twin set up its network as a rig may: docker forwards packets between its containers and the world."""
+    bind("/proc/sys/net", "/proc/sys/net")
+    subprocess.run(["mount", "-o", "remount,bind,rw", "/proc/sys/net"], check=True)
+
+
 def keep_real(name: str) -> None:
     """In a directory of /sys show, beside what is simulated, what the twin really has and is not of the host's PCI.
 
@@ -155,6 +161,7 @@ def main() -> None:
     booting = sys.argv[1:] != ["faults"]
     if booting:
         mount_hardware()
+        open_network()
         load_modules(orders["nouveau"])
     else:
         take_nouveau(orders["nouveau"])
