@@ -34,15 +34,27 @@ def power_remarks(rig: Rig, catalogue: Catalogue) -> Iterator[Remark]:
         board = catalogue.boards.get(rig.build.board)
         if board is not None and board.bmc is None:
             yield Remark.warning((*at, "driver"), f"{board.name} is not known to have a BMC")
-    elif rig.bmc.power_restore is not None:
+    elif rig.bmc.settings:
         message = f"power.driver {power.driver} has no BMC to set that in"
-        yield Remark(("rigs", rig.name, "bmc", "power_restore"), message, "set it in the board's firmware setup")
+        yield Remark(("rigs", rig.name, "bmc", rig.bmc.settings[0]), message, "set it in the board's firmware setup")
+    if rig.bmc.close:
+        yield from _close_remarks(("rigs", rig.name, "bmc", "close"), rig)
     if isinstance(power, RedfishPower):
         yield from _redfish_remarks(at, power)
     elif isinstance(power, WolPower) and int(power.mac[:2], 16) & 1:
         yield Remark((*at, "mac"), f"{power.mac} is no card's address but a group's: the second digit is even")
     elif isinstance(power, WebhookPower):
         yield from _webhook_remarks(at, power)
+
+
+def _close_remarks(at: Place, rig: Rig) -> Iterator[Remark]:
+    power = rig.power
+    if isinstance(power, RedfishPower):
+        yield Remark(at, "that is set by IPMI, and power.driver is redfish", "close it in the BMC's own pages")
+    elif isinstance(power, IpmiPower) and power.privilege != "administrator":
+        yield Remark(at, "only an administrator can", "leave power.privilege out, or close it in the BMC's own pages")
+    elif isinstance(power, IpmiPower) and not power.username and "null_user" in rig.bmc.close:
+        yield Remark(at, "power.username is empty: that would shut rigdeploy out", "give the BMC's user a name first")
 
 
 def shared_power(rigs: dict[str, Rig]) -> Iterator[Remark]:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from rigdeploy.power.base import Door
 from rigdeploy.verify.findings import Finding, Status
 
 SUITES = (17, 3)
@@ -84,8 +85,9 @@ class Facts:
     """What was learned about one BMC. None, or empty: it was not asked, or could not be learned.
 
     ``refused`` is why the declared user was not let in; most other facts are then unknown. ``working`` says of each
-    cipher suite that was tried whether a session stood. ``dropped`` is what a boot override lost on its way through the
-    BMC: of ``device``, ``efi``, ``persistent`` and ``valid``. ``default_login`` is the well-known user that was let in.
+    cipher suite that was tried whether a session stood, ``doors`` of each that was looked at whether it is open.
+    ``dropped`` is what a boot override lost on its way through the BMC: of ``device``, ``efi``, ``persistent`` and
+    ``valid``. ``default_login`` is the well-known user that was let in.
     """
 
     driver: str
@@ -96,9 +98,7 @@ class Facts:
     offered: tuple[int, ...] | None = None
     working: Mapping[int, bool] = field(default_factory=lambda: MappingProxyType({}))
     ping: bool | None = None
-    cipher_0: bool | None = None
-    ipmi_1_5: bool | None = None
-    null_user: bool | None = None
+    doors: Mapping[Door, bool | None] = field(default_factory=lambda: MappingProxyType({}))
     manufacturer: int | None = None
     product: int | None = None
     board: str = ""
@@ -113,7 +113,8 @@ class Facts:
 
     def as_dict(self) -> dict[str, Any]:
         """The facts as JSON-ready data, without the user's name; no password, and no hash of one, is among them."""
-        return {name: _plain(value) for name, value in vars(self).items() if name != "username"}
+        said = {name: _plain(value) for name, value in vars(self).items() if name not in ("username", "doors")}
+        return said | {door.value: found for door, found in self.doors.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -141,8 +142,14 @@ def maker(name: str) -> int | None:
 
 def judge(facts: Facts) -> list[Finding]:
     """Every finding about one BMC, in the order in which a person reads them."""
-    rules = (_login, _suites, _cipher_0, _ipmi_1_5, _null_user, _password, _defaults, _tls, _firmware, _boot)
+    rules = (_login, _suites, judge_open, _defaults, _firmware, _boot)
     return [finding for rule in rules for finding in rule(facts)]
+
+
+def judge_open(facts: Facts) -> Iterator[Finding]:
+    """The findings that a look at the BMC on the way to something else suffices for."""
+    for rule in (_cipher_0, _ipmi_1_5, _null_user, _password, _tls):
+        yield from rule(facts)
 
 
 def _finding(
@@ -189,8 +196,8 @@ def _suites(facts: Facts) -> Iterator[Finding]:
 
 
 def _cipher_0(facts: Facts) -> Iterator[Finding]:
-    remedy = f"close it in the BMC's settings (ipmitool lan set 1 cipher_privs {_privileges(facts.offered)})"
-    return _hole(facts, "cipher_0", facts.cipher_0, "open", "closed", Status.FAIL, remedy, "lets anybody in")
+    by_hand = f"close it in the BMC's settings (ipmitool lan set 1 cipher_privs {_privileges(facts.offered)})"
+    return _door(facts, Door.CIPHER_0, ("open", "closed"), Status.FAIL, by_hand, "lets anybody in")
 
 
 def _privileges(offered: tuple[int, ...] | None) -> str:
@@ -199,30 +206,30 @@ def _privileges(offered: tuple[int, ...] | None) -> str:
 
 
 def _ipmi_1_5(facts: Facts) -> Iterator[Finding]:
-    remedy = "switch IPMI 1.5 sessions off in the BMC's settings; nothing here uses them"
-    return _hole(facts, "ipmi_1_5", facts.ipmi_1_5, "on", "off", Status.WARN, remedy, "sends all in clear")
+    by_hand = "switch IPMI 1.5 sessions off in the BMC's settings; nothing here uses them"
+    return _door(facts, Door.IPMI_1_5, ("on", "off"), Status.WARN, by_hand, "sends all in clear")
 
 
 def _null_user(facts: Facts) -> Iterator[Finding]:
-    remedy = "disable the user without a name (ipmitool user disable 1), or give it no access on the LAN channel"
-    return _hole(facts, "null_user", facts.null_user, "enabled", "disabled", Status.FAIL, remedy, "needs no name")
+    by_hand = "disable the user without a name (ipmitool user disable 1), or give it no access on the LAN channel"
+    return _door(facts, Door.NULL_USER, ("enabled", "disabled"), Status.FAIL, by_hand, "needs no name")
 
 
-_HOLES = {"cipher_0": "cipher-0", "ipmi_1_5": "ipmi-1-5", "null_user": "null-user"}
+_CAUSES = {Door.CIPHER_0: "cipher-0", Door.IPMI_1_5: "ipmi-1-5", Door.NULL_USER: "null-user"}
 
 
-def _hole(
-    facts: Facts, check: str, found: bool | None, yes: str, no: str, bad: Status, remedy: str, why: str
-) -> Iterator[Finding]:
-    """A hole of IPMI that is there, is not, or could not be looked at."""
-    if not _is_ipmi(facts):
+def _door(facts: Facts, door: Door, words: tuple[str, str], bad: Status, by_hand: str, why: str) -> Iterator[Finding]:
+    """A door that is open, is closed, or could not be looked at; ``words`` for the first two."""
+    if door not in facts.doors:
         return iter(())
+    found = facts.doors[door]
     if found is None:
         how = "look in the BMC's own pages; it did not say"
-        return _finding(check, Status.UNKNOWN, "", "unreadable", how)
+        return _finding(door, Status.UNKNOWN, "", "unreadable", how)
     if found:
-        return _finding(check, bad, f"{yes}: it {why}", _HOLES[check], remedy)
-    return _finding(check, Status.PASS, no)
+        remedy = f"declare bmc.close: [{door}], and run rigdeploy up; or {by_hand}"
+        return _finding(door, bad, f"{words[0]}: it {why}", _CAUSES[door], remedy)
+    return _finding(door, Status.PASS, words[1])
 
 
 def _password(facts: Facts) -> Iterator[Finding]:

@@ -100,6 +100,17 @@ class RestorePolicy(StrEnum):
     PREVIOUS = "previous"
 
 
+class Door(StrEnum):
+    """A way past a BMC's passwords that IPMI leaves open; named as the check that looks at it."""
+
+    CIPHER_0 = "cipher_0"
+    """Cipher suite 0: a session without a password."""
+    NULL_USER = "null_user"
+    """A user without a name."""
+    IPMI_1_5 = "ipmi_1_5"
+    """Sessions of IPMI 1.5, with no authentication at all or in clear."""
+
+
 class AnswerLostError(PowerError):
     """A request to change the power state got no answer: it may or may not have been carried out."""
 

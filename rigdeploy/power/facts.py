@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +24,7 @@ from rigdeploy.power.base import (
     BootOverride,
     BootsDriver,
     Capability,
+    Door,
     Driver,
     ReportsDriver,
     require,
@@ -68,6 +70,32 @@ def gather(driver: Driver, rig: Rig, workspace: Workspace, questions: Questions,
     return facts
 
 
+def glance(driver: Driver, rig: Rig, doors: Iterable[Door]) -> Facts | None:
+    """What can be learned of a BMC that is being asked for something else, by some 30 short requests and no log-in.
+
+    Of its doors, those that are wanted; a BMC that stops answering says of none. None without a BMC.
+    """
+    power = rig.power
+    if isinstance(power, RedfishPower):
+        return Facts(power.driver, power.username, strength=strength(power.password.reveal()), tls=_tls(power))
+    if not isinstance(power, IpmiPower):
+        return None
+    asked = list(doors)
+    found: dict[Door, bool | None] = dict.fromkeys(asked)
+    with suppress(PowerError):
+        found |= policy.when_free(lambda: open_doors(driver, power, asked), READ_SECONDS)
+    return Facts(power.driver, power.username, strength=strength(power.password.reveal()), doors=found)
+
+
+def open_doors(driver: Driver, power: IpmiPower, doors: Iterable[Door]) -> dict[Door, bool | None]:
+    """Whether each of these is open; None for one of which the BMC does not say."""
+    from rigdeploy.power import ipmi_doors
+    from rigdeploy.power.ipmi_driver import BmcDriver
+
+    raw = cast(BmcDriver, driver)
+    return {door: ipmi_doors.is_open(raw, door, power) for door in doors}
+
+
 # --- IPMI ---
 
 
@@ -77,12 +105,9 @@ def _ipmi(
     from rigdeploy.power import ipmi_audit
     from rigdeploy.power.ipmi_driver import BmcDriver
 
-    facts = replace(
-        facts,
-        ping=ipmi_audit.answers_ping(power.address, power.port),
-        ipmi_1_5=ipmi_audit.allows_ipmi_1_5(power.address, power.port),
-        cipher_0=ipmi_audit.suite_0_opens(power.address, power.port, power.username),
-    )
+    without_login = (Door.CIPHER_0, Door.IPMI_1_5)
+    found = dict.fromkeys(Door) | open_doors(driver, power, without_login if facts.refused else Door)
+    facts = replace(facts, ping=ipmi_audit.answers_ping(power.address, power.port), doors=found)
     if facts.refused:
         return facts
     raw = cast(BmcDriver, driver)
@@ -92,7 +117,6 @@ def _ipmi(
         privilege=power.privilege,
         offered=offered,
         working=_working(rig, power, workspace),
-        null_user=ipmi_audit.null_user_enabled(raw, power.address, power.port),
     )
     kept = ipmi_audit.kept_boot_flags(raw) if questions.write_test else None
     if kept is not None:
@@ -130,14 +154,19 @@ def _learn(quirks: QuirkCache, bmc: str, facts: Facts) -> None:
 
 
 def _redfish(driver: Driver, power: RedfishPower, facts: Facts, questions: Questions, say: Say, clock: Clock) -> Facts:
-    encrypted = power.url.lower().startswith("https:")
-    facts = replace(facts, tls=(Tls.CHECKED if power.verify else Tls.UNCHECKED) if encrypted else Tls.NONE)
+    facts = replace(facts, tls=_tls(power))
     if facts.refused:
         return facts
     facts = _described(facts, cast(ReportsDriver, driver).inventory())
     if questions.write_test:
         facts = replace(facts, dropped=_kept(cast(BootsDriver, driver), say, clock))
     return facts
+
+
+def _tls(power: RedfishPower) -> Tls:
+    if not power.url.lower().startswith("https:"):
+        return Tls.NONE
+    return Tls.CHECKED if power.verify else Tls.UNCHECKED
 
 
 def _kept(driver: BootsDriver, say: Say, clock: Clock) -> tuple[str, ...]:

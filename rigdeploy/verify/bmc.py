@@ -1,4 +1,4 @@
-"""What the rig's BMC sees that the node cannot: its sensors, and what its event log holds since the boot."""
+"""What the rig's BMC sees that the node cannot: its sensors, its event log since the boot; and what is open on it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
+from rigdeploy.power.audit import judge_open
 from rigdeploy.power.base import EventRecord, Health, Sensor
 from rigdeploy.verify.case import Case
 from rigdeploy.verify.findings import LIMIT, Finding, Status, named
@@ -115,6 +116,12 @@ def _events_of(case: Case, kind: str, those: list[EventRecord], *, grave: bool) 
         f"{remedy}; once it is cured: rigdeploy bmc sel --clear {case.rig.name}",
         {"events": [{"number": event.number, "time": event.time, "text": _told(event)} for event in those[-LIMIT:]]},
     )
+
+
+def audit(case: Case) -> Iterator[Finding]:
+    """What is open on the BMC, as far as that shows while it is asked for the rest; nothing where nobody was let in."""
+    if case.bmc is not None and case.bmc.audit is not None:
+        yield from judge_open(case.bmc.audit)
 
 
 def _unread(check: str, why: str) -> Finding:

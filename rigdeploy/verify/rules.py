@@ -49,6 +49,7 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     storage.space,
     bmc.sensors,
     bmc.events,
+    bmc.audit,
     managed.drift,
 )
 

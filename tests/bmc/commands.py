@@ -246,7 +246,11 @@ def channel_authentication_capabilities(state: State, caller: Caller, data: byte
     _lan_channel(data[0])
     extended = data[0] & 0x80
     null_user = any(user.enabled and not user.name for user in state.users.values())
-    return bytes((LAN, extended, 0x04 | 0x02 * null_user, 0x02 if extended else 0, *bytes(4)))
+    types = 0
+    for octet in state.get_lan(2) or b"":
+        types |= octet
+    speaks = 0x02 | 0x01 * bool(types)
+    return bytes((LAN, extended | types, 0x04 | 0x02 * null_user, speaks if extended else 0, *bytes(4)))
 
 
 @command(APP, 0x54, least=3)

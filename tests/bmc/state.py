@@ -54,6 +54,10 @@ class Faults:
     """Whether the boot flags' EFI bit is dropped."""
     device_ignored: bool = False
     """Whether the boot flags' device is dropped."""
+    lan_ignored: bool = False
+    """Whether LAN parameters are acknowledged and forgotten."""
+    suites_locked: bool = False
+    """Whether shutting one cipher suite shuts all of them."""
     reset_seconds: float = 5.0
     """How long a cold reset silences the BMC."""
 
@@ -267,8 +271,12 @@ class State:
             return 0x82  # read-only
         if len(data) != len(known):
             return 0xC7
+        if self.faults.lan_ignored:
+            return 0
         if parameter == 24:
             levels = [level for octet in data[1:] for level in (octet & 0x0F, octet >> 4)]
+            if self.faults.suites_locked and 0 in levels[: len(self.suites)]:
+                levels = [0] * len(levels)
             self.suites = dict(zip(self.suites, levels, strict=False))
         else:
             self._lan[parameter] = data

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from contextlib import closing
-from importlib import import_module
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
-from rigdeploy.errors import RigdeployError
-from rigdeploy.fleet.host import host_rig, ways_of_power
+from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
+from rigdeploy.plugins.controller import ControllerAction, load_drivers
 from rigdeploy.power import policy
 from rigdeploy.power.base import BootDevice, BootOverride, BootsDriver, Capability, Driver, PowerState, require
 from rigdeploy.power.drivers import open_driver
-from rigdeploy.workspace import Workspace
 
 READ_SECONDS = 30.0
 """How long a busy BMC is given for a reading."""
-
-ARGUMENTS = {
-    "state": {"type": "str", "choices": ["on", "off", "soft", "cycled", "reset"], "default": "on"},
-    "soft": {"type": "bool", "default": False},
-    "boot": {"type": "str", "choices": [device.value for device in BootDevice]},
-    "boot_efi": {"type": "bool"},
-}
 
 _NEEDS = {
     "on": (Capability.ON,),
@@ -35,34 +23,27 @@ _NEEDS = {
     "reset": (Capability.RESET,),
 }
 
-for _way in ways_of_power():
-    # Ansible imports this file once, in its own process, before it forks one for each host (docs/decisions/0007).
-    import_module(f"rigdeploy.power.{_way}")
+load_drivers()
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+class ActionModule(ControllerAction):
     """``rig_power``: brings a host's power to ``state``, and says what it is to boot from.
 
     It runs once per host, in Ansible's own forks; docs/decisions/0007 has what that costs, and what else was tried.
     """
 
-    _requires_connection = False
-    _supports_check_mode = True
+    ARGUMENTS: ClassVar[dict[str, Any]] = {
+        "state": {"type": "str", "choices": ["on", "off", "soft", "cycled", "reset"], "default": "on"},
+        "soft": {"type": "bool", "default": False},
+        "boot": {"type": "str", "choices": [device.value for device in BootDevice]},
+        "boot_efi": {"type": "bool"},
+    }
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, fleet: Fleet, rig: Rig, arguments: dict[str, Any]) -> dict[str, Any]:
         """Read, change where needed, read back; returns the power before and after."""
-        _, arguments = self.validate_argument_spec(ARGUMENTS)
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        try:
-            fleet, rig = host_rig(task_vars or {})
-            return result | self._switch(rig, fleet.workspace, arguments)
-        except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
-
-    def _switch(self, rig: Rig, workspace: Workspace, arguments: dict[str, Any]) -> dict[str, Any]:
         state, boot = arguments["state"], _wanted(arguments)
         soft = arguments["soft"] or state == "soft"
-        with closing(open_driver(rig, workspace, self._ask)) as driver:
+        with closing(open_driver(rig, fleet.workspace, self._ask)) as driver:
             require(driver, *_NEEDS[state], *([Capability.SOFT_OFF] if soft and state in ("off", "cycled") else []))
             if boot is not None:
                 require(driver, Capability.BOOT)

@@ -15,6 +15,14 @@ options:
     description: What the rig does when mains power comes back; by default as declared (C(bmc.power_restore)).
     type: str
     choices: [always-on, always-off, previous]
+  close:
+    description:
+      - What is closed where it is open; by default as declared (C(bmc.close)). C(cipher_0) lets anybody in without a
+        password, C(null_user) without a name, C(ipmi_1_5) sends everything in clear.
+      - Before it is called closed, a new log-in is tried; when that fails, everything is taken back.
+    type: list
+    elements: str
+    choices: [cipher_0, null_user, ipmi_1_5]
   audit:
     description:
       - Look, too, for what is open on the BMC (cipher suite 0, a user without a name, IPMI 1.5, a weak password), and
@@ -29,11 +37,20 @@ EXAMPLES = r"""
 - name: Come back by yourself after a power cut
   rig_bmc:
     power_restore: always-on
+
+- name: Leave no way past the password
+  rig_bmc:
+    close: [cipher_0, null_user, ipmi_1_5]
 """
 
 RETURN = r"""
+changes:
+  description: What had to be set, or in check mode would have to be.
+  returned: where anything is asked for
+  type: list
+  elements: str
 before:
-  description: How the BMC was set, by the names of the options.
+  description: How the BMC was set, by the names of the options; of what can be closed, C(open) or C(closed).
   returned: where anything is asked for
   type: dict
 findings:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
-from rigdeploy.errors import PowerAuthenticationError, PowerRefusedError, PowerUnsupportedError
+from rigdeploy.errors import PowerAuthenticationError, PowerRefusedError
 from rigdeploy.node.bmc_reading import BmcSettings
-from rigdeploy.power import console
-from rigdeploy.power.base import Health, RestorePolicy
+from rigdeploy.power import console, ipmi_audit
+from rigdeploy.power.base import Door, Health, RestorePolicy
 from rigdeploy.run import bmc
 from rigdeploy.run.arrival import CONSOLE_LINES, BootConsole
 from rigdeploy.run.bmc import Readings, read_settings, set_as_declared
-from tests.bmc import FakeBmc, FakeBmcs, Faults
+from tests.bmc import OPERATOR, FakeBmc, FakeBmcs, Faults, User
 
 PASSWORD = "Planted-Pa55word"
 ALWAYS_ON = {"power_restore": "always-on"}
@@ -29,8 +30,8 @@ def start():
 def rig_of(make_rig):
     """A rig behind a BMC."""
 
-    def make(fake, name="rig01", *, declared=ALWAYS_ON, password=PASSWORD):
-        power = {"driver": "ipmi", "address": fake.address, "port": fake.port, "username": "admin"}
+    def make(fake, name="rig01", *, declared=ALWAYS_ON, password=PASSWORD, driver="ipmi"):
+        power = {"driver": driver, "address": fake.address, "port": fake.port, "username": "admin"}
         return make_rig(name, power=power | {"password": password, "timeout_seconds": 5}, bmc=declared)
 
     return make
@@ -83,8 +84,96 @@ def test_one_wrong_password_is_that_rigs_error(start, rig_of, workspace):
 
 
 def test_a_driver_without_the_capability_is_said_so(make_rig, workspace):
-    with pytest.raises(PowerUnsupportedError, match="mains power"):
-        set_as_declared(make_rig(bmc=ALWAYS_ON), workspace)
+    before, after = set_as_declared(make_rig(bmc=ALWAYS_ON), workspace)
+    assert before.as_dict() == after.as_dict() == {}
+    assert "mains power" in after.told()
+
+
+DOORS = ["cipher_0", "null_user", "ipmi_1_5"]
+
+
+def opened(start, **faults):
+    """A BMC with everything open that IPMI leaves open."""
+    fake = start(suites=(0, 3, 17), faults=Faults(**faults))
+    fake.state.users[1] = User("", b"", OPERATOR)
+    fake.state.set_lan(2, bytes((0x14,) * 5)) if not faults.get("lan_ignored") else None
+    return fake
+
+
+@pytest.mark.parametrize("driver", ["ipmi", "ipmitool"])
+def test_what_is_open_is_closed_once(start, rig_of, workspace, driver):
+    fake = opened(start)
+    rig = rig_of(fake, declared={"close": DOORS}, driver=driver)
+    before, after = set_as_declared(rig, workspace)
+    assert before.open == dict.fromkeys(map(Door, DOORS), True)
+    assert after.as_dict() == dict.fromkeys(DOORS, "closed")
+    assert (fake.state.suites, fake.state.users[1].enabled, fake.state.get_lan(2)) == (
+        *({0: 0, 3: 4, 17: 4}, False, bytes(5)),
+    )
+    assert read_settings([rig], workspace) == {"rig01": after}
+    assert set_as_declared(rig, workspace) == (after, after)
+
+
+def test_only_what_is_declared_is_closed(start, rig_of, workspace):
+    fake = opened(start)
+    set_as_declared(rig_of(fake, declared={"close": ["null_user"]}), workspace)
+    assert (fake.state.suites[0], fake.state.users[1].enabled, fake.state.get_lan(2)[0]) == (4, False, 0x14)
+
+
+def test_who_would_be_locked_out_is_not(start, rig_of, workspace):
+    fake = opened(start, suites_locked=True)
+    with pytest.raises(PowerRefusedError, match="nobody was let in any more, so it was opened again"):
+        set_as_declared(rig_of(fake, declared={"close": DOORS}), workspace)
+    assert (fake.state.suites, fake.state.users[1].enabled, fake.state.get_lan(2)) == (
+        *({0: 4, 3: 4, 17: 4}, True, bytes((0x14,) * 5)),
+    )
+
+
+def test_what_stays_open_is_an_error_and_the_rest_is_closed(start, rig_of, workspace):
+    fake = opened(start, lan_ignored=True)
+    rig = rig_of(fake, declared={"close": DOORS})
+    with pytest.raises(PowerRefusedError, match="cipher_0 cannot be closed this way: the BMC takes the setting"):
+        set_as_declared(rig, workspace)
+    assert not fake.state.users[1].enabled
+
+
+def test_a_lost_answer_while_closing_is_followed_by_a_look(start, rig_of, workspace, monkeypatch):
+    from rigdeploy.power.ipmi import IpmiDriver
+
+    fake = opened(start)
+    real = IpmiDriver.change
+
+    def lossy(driver, netfn, command, data=b""):
+        fake.faults.drop_answers = 1
+        return real(driver, netfn, command, data)
+
+    monkeypatch.setattr(IpmiDriver, "change", lossy)
+    after = set_as_declared(rig_of(fake, declared={"close": DOORS}), workspace)[1]
+    assert set(after.as_dict().values()) == {"closed"}
+
+
+def test_a_door_that_a_bmc_does_not_tell_of_is_left(start, rig_of, workspace, monkeypatch):
+    monkeypatch.setattr(ipmi_audit, "allows_ipmi_1_5", lambda *_: None)
+    fake = start()
+    before, after = set_as_declared(rig_of(fake, declared=ALWAYS_ON | {"close": ["ipmi_1_5"]}), workspace)
+    assert after.as_dict() == ALWAYS_ON
+    assert before.unknown == after.unknown == {"ipmi_1_5": "the BMC does not say whether it is open"}
+
+
+def test_the_labs_simulator_is_not_asked_for_what_it_cannot_close(start, rig_of, workspace):
+    lab = replace(workspace, lab=True)
+    fake = opened(start)
+    found = read_settings([rig_of(fake, declared={"close": DOORS})], lab)["rig01"]
+    assert (list(found.open), list(found.unknown)) == ([Door.NULL_USER, Door.IPMI_1_5], ["cipher_0"])
+
+
+def test_what_is_open_is_seen_on_the_way(start, rig_of, workspace):
+    rig = rig_of(opened(start), declared={})
+    assert bmc.read(rig, workspace).audit.doors == dict.fromkeys(Door, True)
+    wrong = bmc.read(rig_of(shut := start(), password="not-this-one"), workspace)
+    assert wrong.audit is None
+    assert len(shut.events("refused")) == 1
+    assert wrong.why_unread("events") == wrong.why_unread("sensors") != ""
 
 
 def test_sensors_and_events_of_many(start, rig_of, make_rig, workspace):

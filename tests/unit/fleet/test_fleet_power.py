@@ -83,6 +83,15 @@ ERRORS = [
     (changed(PLUG, "/on',", "/on', method: GET, body: x,"), "power.switch_on.body", "a GET has no body"),
     (changed(PLUG, "Authorization:", "'Autho rization':"), "power.switch_on.headers", "text like"),
     (WOL + "\n    bmc: {power_restore: always-on}", "bmc.power_restore", "wol has no BMC"),
+    (WOL + "\n    bmc: {close: [cipher_0]}", "bmc.close", "wol has no BMC"),
+    (REDFISH + "\n    bmc: {close: [cipher_0]}", "bmc.close", "set by IPMI"),
+    (
+        changed(IPMITOOL, "cipher: 3", "privilege: operator") + "\n    bmc: {close: [cipher_0]}",
+        "bmc.close",
+        "only an administrator",
+    ),
+    (changed(IPMITOOL, "username: a", "username: ''") + "\n    bmc: {close: [null_user]}", "bmc.close", "out"),
+    (IPMITOOL + "\n    bmc: {close: [cipher_1]}", "bmc.close", "cipher_0"),
 ]
 
 

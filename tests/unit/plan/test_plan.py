@@ -11,7 +11,6 @@ from rigdeploy.errors import (
     NodeError,
     PowerAuthenticationError,
     PowerUnreachableError,
-    PowerUnsupportedError,
     UnreachableError,
 )
 from rigdeploy.fleet.models import Build, Rig
@@ -21,7 +20,7 @@ from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
 from rigdeploy.plan.plan import NodePlan, NodeView, make_plan
 from rigdeploy.plan.render import render_plan
-from rigdeploy.power.base import PowerState, RestorePolicy
+from rigdeploy.power.base import Door, PowerState, RestorePolicy
 
 EXPECTED = {"base": "b" * 64, "nvidia_driver": "d" * 64}
 BUILD = Build.model_validate(
@@ -337,9 +336,9 @@ ALWAYS_ON = {"bmc": {"power_restore": "always-on"}}
         (ALWAYS_ON, PowerUnreachableError("rig01: away"), True, "how it is set cannot be read: away"),
         (
             ALWAYS_ON,
-            PowerUnsupportedError("rig01: cannot"),
+            BmcSettings(unknown={"power_restore": "cannot"}),
             False,
-            "power_restore is declared, and cannot be set: cannot",
+            "power_restore is left as it is: cannot",
         ),
         (
             ALWAYS_ON | {"power": {"driver": "manual"}},
@@ -355,6 +354,21 @@ def test_how_the_bmc_is_set(declared, found, needed, why):
     assert (step.needed, step.why) == (needed, why)
     assert step.changes == (("set power_restore to always-on",) if needed else ())
     assert node.changes_nothing is not needed
+
+
+@pytest.mark.parametrize(
+    ("found", "changes"),
+    [
+        (BmcSettings(open=dict.fromkeys(Door, False)), ()),
+        (BmcSettings(open={Door.CIPHER_0: True, Door.NULL_USER: False}), ("close cipher_0",)),
+        (BmcSettings(open={Door.CIPHER_0: False}, unknown={"null_user": "does not say"}), ()),
+        (None, ("close cipher_0", "close null_user")),
+    ],
+)
+def test_what_is_open_on_a_bmc_is_closed(found, changes):
+    declared = rig(bmc={"close": ["cipher_0", "null_user"]})
+    step = plan_of(view(seen(), declared=declared, bmc=found)).step("bmc")
+    assert (step.needed, step.changes) == (bool(changes), changes)
 
 
 def test_a_bmc_is_set_while_its_rig_is_off():

@@ -19,6 +19,7 @@ from rigdeploy.power.audit import (
     strength,
     well_known_logins,
 )
+from rigdeploy.power.base import Door
 from rigdeploy.verify.findings import exit_code
 
 SOUND = Facts(
@@ -27,9 +28,7 @@ SOUND = Facts(
     privilege="administrator",
     offered=(3, 17),
     working={17: True, 3: True},
-    cipher_0=False,
-    ipmi_1_5=False,
-    null_user=False,
+    doors=dict.fromkeys(Door, False),
     manufacturer=ASROCK_RACK,
     product=0x0F02,
     board="ASUS Pro WS WRX90E-SAGE SE",
@@ -62,11 +61,11 @@ def test_a_sound_bmc_passes():
         ("suites", {"working": {17: False, 3: True}, "offered": (3,)}, "PASS", ""),
         ("suites", {"working": {17: False, 3: False}}, "FAIL", "none-works"),
         ("suites", {"working": {}}, "UNKNOWN", "not-tried"),
-        ("cipher_0", {"cipher_0": True}, "FAIL", "cipher-0"),
-        ("cipher_0", {"cipher_0": None}, "UNKNOWN", "unreadable"),
-        ("ipmi_1_5", {"ipmi_1_5": True}, "WARN", "ipmi-1-5"),
-        ("null_user", {"null_user": True}, "FAIL", "null-user"),
-        ("null_user", {"null_user": None}, "UNKNOWN", "unreadable"),
+        ("cipher_0", {"doors": {Door.CIPHER_0: True}}, "FAIL", "cipher-0"),
+        ("cipher_0", {"doors": {Door.CIPHER_0: None}}, "UNKNOWN", "unreadable"),
+        ("ipmi_1_5", {"doors": {Door.IPMI_1_5: True}}, "WARN", "ipmi-1-5"),
+        ("null_user", {"doors": {Door.NULL_USER: True}}, "FAIL", "null-user"),
+        ("null_user", {"doors": {Door.NULL_USER: None}}, "UNKNOWN", "unreadable"),
         ("password", {"strength": Strength.WELL_KNOWN}, "FAIL", "well-known"),
         ("password", {"strength": Strength.SHORT}, "WARN", "short"),
         ("default_login", {"default_login": "admin", "defaults_tried": ("admin",)}, "FAIL", "default-password"),
@@ -106,8 +105,10 @@ def test_the_unknown_version_says_what_to_compare():
 
 
 def test_closing_suite_0_keeps_the_others_open():
-    assert "cipher_privs XaaXXXXXXXXXXXX" in the("cipher_0", replace(SOUND, cipher_0=True, offered=(0, 3, 17))).remedy
-    assert "cipher_privs Xaaaaaaaaaaaaaa)" in the("cipher_0", replace(SOUND, cipher_0=True, offered=None)).remedy
+    opened = replace(SOUND, doors={Door.CIPHER_0: True})
+    assert "bmc.close: [cipher_0]" in the("cipher_0", opened).remedy
+    assert "cipher_privs XaaXXXXXXXXXXXX" in the("cipher_0", replace(opened, offered=(0, 3, 17))).remedy
+    assert "cipher_privs Xaaaaaaaaaaaaaa)" in the("cipher_0", replace(opened, offered=None)).remedy
 
 
 @pytest.mark.parametrize(
@@ -126,4 +127,6 @@ def test_no_more_than_two_log_ins_are_tried():
 
 def test_facts_are_json():
     facts = replace(SOUND, tls=Tls.CHECKED, dropped=("efi",))
-    assert json.loads(json.dumps(facts.as_dict()))["working"] == {"17": True, "3": True}
+    said = json.loads(json.dumps(facts.as_dict()))
+    assert said["working"] == {"17": True, "3": True}
+    assert (said["cipher_0"], said["ipmi_1_5"], said["null_user"]) == (False, False, False)
