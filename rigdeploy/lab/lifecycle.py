@@ -45,7 +45,7 @@ def up(workspace: Workspace, fleet: Fleet, say: Say, rigs: Iterable[str] = ()) -
         _make_key(lab)
         say("starting the lab's network and package mirror")
         network.create_hub(lab)
-        mirror.start(lab, cached / "debian", nvidia)
+        mirror.start(lab, {"debian": cached / "debian", "nvidia": nvidia})
         for name in list(rigs) or list(fleet.rigs):
             _build(lab, fleet, name, cached / "root", say)
         for twin in lab.twins():

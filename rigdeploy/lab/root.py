@@ -81,7 +81,7 @@ def mirror_packages() -> list[str]:
 def ensure_root(say: Callable[[str], None]) -> Path:
     """The cached directory with ``root`` (the file system) and ``debian`` (the mirror); built when absent."""
     recipe = Path(__file__).read_text() + (HERE / "mirror-packages.txt").read_text()
-    return _ensure("root", recipe, lambda directory: _build_root(directory, say))
+    return ensure("root", recipe, lambda directory: _build_root(directory, say))
 
 
 def ensure_nvidia(say: Callable[[str], None]) -> Path:
@@ -92,7 +92,7 @@ def ensure_nvidia(say: Callable[[str], None]) -> Path:
         packages.build_all(directory)
         repository.publish(directory, "NVIDIA simulated")
 
-    return _ensure("nvidia", packages.recipe(), build)
+    return ensure("nvidia", packages.recipe(), build)
 
 
 def end_abandoned_build() -> None:
@@ -118,7 +118,7 @@ def _build_group() -> Path:
     return processes.cgroup_root() / f"rigdeploy-build-{digest}"
 
 
-def _ensure(name: str, recipe: str, build: Callable[[Path], None]) -> Path:
+def ensure(name: str, recipe: str, build: Callable[[Path], None]) -> Path:
     """A cache entry by the digest of its recipe: built beside its place and moved there whole."""
     cache().mkdir(parents=True, exist_ok=True)
     target = cache() / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"

@@ -26,8 +26,8 @@ class Source:
     signed_by: str = ""
 
 
-def debian_sources(etc: Path = Path("/etc/apt"), codename: str | None = None) -> list[str]:
-    """The host's Debian sources as lines for the twins' release.
+def debian_sources(etc: Path = Path("/etc/apt"), codename: str | None = None, *, components: str = "main") -> list[str]:
+    """The host's Debian sources as lines for the twins' release, with ``components``, which any mirror of main has.
 
     Only what Debian's own key signs counts; ``codename`` (default: this host's) is exchanged for the twins' release,
     so that another Debian release serves as well. LabError when the host has no such source.
@@ -38,7 +38,7 @@ def debian_sources(etc: Path = Path("/etc/apt"), codename: str | None = None) ->
         debian = not source.signed_by or Path(source.signed_by).name in _ARCHIVE_KEYRINGS
         if debian and "main" in source.components and source.suite.partition("-")[0] == codename:
             suite = RELEASE + source.suite.removeprefix(codename)
-            lines.append(f"deb [signed-by={KEYRING}] {source.uri} {suite} main")
+            lines.append(f"deb [signed-by={KEYRING}] {source.uri} {suite} {components}")
     if not any(line.split()[3] == RELEASE for line in lines):
         raise LabError(
             f"no Debian source found under {etc} (suite {codename}, component main, signed by Debian's archive key)",
