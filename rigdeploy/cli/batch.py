@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 from rigdeploy.cli.common import command_line, echo_json
 from rigdeploy.errors import EXIT_PASS, RigdeployError, UsageError
-from rigdeploy.power.base import Driver
-from rigdeploy.power.batch import each
-from rigdeploy.power.policy import Clock, Say
 from rigdeploy.workspace import Workspace
 
 if TYPE_CHECKING:
     from rigdeploy.fleet.fleet import Fleet
     from rigdeploy.fleet.models import Rig
+    from rigdeploy.power.base import Driver
+    from rigdeploy.power.policy import Clock, Say
 
 SCHEMA = 1
 """Version of the JSON; raised when a field changes its meaning or goes."""
@@ -29,7 +28,33 @@ _BMCS = ("ipmi", "ipmitool", "redfish")
 """Drivers of rigs that have a BMC."""
 
 T = TypeVar("T")
-Action = Callable[[Driver, "Rig", Say, Clock], T]
+
+
+class Named(Protocol):
+    """As much of a rig as its line in a list takes."""
+
+    @property
+    def name(self) -> str:
+        """The rig's name."""
+        ...
+
+    @property
+    def power(self) -> Switched:
+        """How it is switched."""
+        ...
+
+
+class Switched(Protocol):
+    """As much of that as its line in a list takes."""
+
+    @property
+    def driver(self) -> str:
+        """The way of switching."""
+        ...
+
+
+N = TypeVar("N", bound=Named)
+Action = Callable[["Driver", "Rig", "Say", "Clock"], T]
 """Does something with one rig's driver; what it returns is shown."""
 Results = Iterator[tuple["Rig", T | RigdeployError]]
 
@@ -82,6 +107,8 @@ def confirm(what: str, rigs: Sequence[Rig], *, yes: bool) -> None:
 
 def over(workspace: Workspace, rigs: Sequence[Rig], action: Action[T], *, changes: bool) -> Results[T]:
     """Do it to every rig at once; results come as they come. What ``changes`` a rig holds the rig's own lock."""
+    from rigdeploy.power.batch import each
+
     workspace.prepare()
     return each(rigs, partial(_one, workspace, action, changes=changes), stopping)
 
@@ -109,16 +136,22 @@ def rig_lock(workspace: Workspace, rig: Rig) -> Any:
     return RigLock(workspace.locks, rig.name, command=f"rigdeploy {command_line()}", run="")
 
 
-def say(rig: Rig, text: str) -> None:
+def say(rig: Named, text: str) -> None:
     """Tell what is going on, on standard error."""
     click.echo(f"{rig.name}: {text}", err=True)
 
 
+def warn_dropped(rig: Named, dropped: Iterable[str]) -> None:
+    """Say what the BMC took and did not keep."""
+    if names := ", ".join(dropped):
+        say(rig, f"warning: its BMC takes the boot device, and drops what else was asked for: {names}")
+
+
 def present(
-    rigs: Sequence[Rig],
-    results: Results[T],
+    rigs: Sequence[N],
+    results: Iterator[tuple[N, T | RigdeployError]],
     row: Callable[[T], dict[str, Any]],
-    show: Callable[[Rig, T, int], None],
+    show: Callable[[N, T, int], None],
     *,
     as_json: bool,
     fields: Sequence[str] = (),
@@ -150,7 +183,7 @@ def _error(error: RigdeployError) -> dict[str, str]:
     return {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
 
 
-def _show_error(rig: Rig, error: RigdeployError, width: int) -> None:
+def _show_error(rig: Named, error: RigdeployError, width: int) -> None:
     click.echo(f"{rig.name:<{width}}  {click.style('error', fg='red')}    {error.message}", err=True)
     if error.remedy:
         click.echo(f"{'':<{width}}           {error.remedy}", err=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from rigdeploy.cli.batch import confirm, over, present, say, select_bmcs, select_named, yes_option
+from rigdeploy.cli.batch import confirm, over, present, select_bmcs, select_named, warn_dropped, yes_option
 from rigdeploy.cli.common import json_option, rig_arguments, workspace_options
 from rigdeploy.power import policy
 from rigdeploy.power.base import BootDevice, BootOverride, BootsDriver, Capability, Driver, require
@@ -130,12 +130,6 @@ def none(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int:
     """
     chosen = select_named(workspace, rigs)
     return _report(workspace, chosen, partial(_choose, BootOverride(BootDevice.NONE)), as_json=as_json)
-
-
-def warn_dropped(rig: Rig, dropped: Iterable[str]) -> None:
-    """Say what the BMC took and did not keep."""
-    if names := ", ".join(dropped):
-        say(rig, f"warning: its BMC takes the boot device, and drops what else was asked for: {names}")
 
 
 def _read(driver: Driver, _rig: Rig, _say: Say, _clock: Clock) -> Outcome:

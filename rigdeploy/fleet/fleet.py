@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rigdeploy.errors import LabError, Problem, UsageError
+from rigdeploy.fleet import patterns as names
 from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.fleet.document import Document, Place
 from rigdeploy.fleet.models import Build, Rig
@@ -77,10 +78,7 @@ class Fleet:
 
         A pattern that names no rig is a UsageError; one that names only rigs without a twin, in the lab, a LabError.
         """
-        if any(not pattern.strip(", \t") for pattern in patterns):
-            # A script's variable that is not set must not mean the whole fleet.
-            raise UsageError("an empty name names no rig", "leave it out to mean the whole fleet")
-        wanted = [part.strip() for pattern in patterns for part in pattern.split(",") if part.strip()]
+        wanted = names.split(patterns)
         for pattern in wanted:
             if fnmatch.filter(self.rigs, pattern):
                 continue
@@ -88,11 +86,7 @@ class Fleet:
                 raise LabError(f"{missing[0]} has no twin", f"run 'rigdeploy lab up {missing[0]}' first")
             hint = did_you_mean(pattern, self.rigs)
             raise UsageError(f"no rig is called '{pattern}'{hint}", f"declared: {', '.join(self.rigs)}")
-        return [
-            rig
-            for name, rig in self.rigs.items()
-            if not wanted or any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)
-        ]
+        return [self.rigs[name] for name in names.chosen(self.rigs, wanted)]
 
 
 def build_called(name: str, fleet: Fleet | None, catalogue: Catalogue) -> Build:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from typing import TYPE_CHECKING, Any, Literal
 
 from rigdeploy.errors import SecretError
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+    from pydantic_core.core_schema import ValidationInfo
 
 Kind = Literal["env", "file", "command", "vault", "inline"]
 
@@ -45,12 +47,17 @@ class Secret:
         return cls("file", str(path))
 
     @property
+    def reference(self) -> str:
+        """The variable or the file that holds it, as it is declared; empty for any other kind."""
+        return self._reference if self.kind in ("env", "file") else ""
+
+    @property
     def file(self) -> Path | None:
         """The file that holds it, where a file does."""
         return self._path() if self.kind == "file" else None
 
     def __str__(self) -> str:
-        shown = self._reference if self.kind in ("env", "file") else ""
+        shown = self.reference
         if self.kind == "command":
             # The program alone: an argument may itself be something to keep quiet about.
             shown = shlex.split(self._reference)[0]
@@ -106,6 +113,8 @@ class Secret:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
         """Accept the forms of FORMS, or the secret itself as a string."""
+        from pydantic_core import core_schema
+
         return core_schema.with_info_plain_validator_function(
             _read, serialization=core_schema.plain_serializer_function_ser_schema(str)
         )
@@ -130,8 +139,10 @@ class Secret:
         return {"title": "Secret", "anyOf": [*references, inline]}
 
 
-def _read(value: Any, info: core_schema.ValidationInfo) -> Secret:
+def _read(value: Any, info: ValidationInfo) -> Secret:
     """Make a Secret of what the file says; the message never repeats any of it."""
+    from pydantic_core import PydanticCustomError
+
     base = str((info.context or {}).get("base", ""))
     if isinstance(value, Secret):
         return value

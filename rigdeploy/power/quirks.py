@@ -28,6 +28,10 @@ class QuirkCache:
         """What is known about ``bmc`` under ``name``; None when nothing is."""
         return self._read().get(bmc, {}).get(name)
 
+    def all(self, name: str) -> dict[str, Any]:
+        """What is known under ``name`` about each BMC of which it is known."""
+        return {bmc: known[name] for bmc, known in self._read().items() if name in known}
+
     def put(self, bmc: str, name: str, value: Any) -> None:
         """Remember ``value``; writes only what is new, and nothing where that cannot be done."""
         if self.get(bmc, name) == value:

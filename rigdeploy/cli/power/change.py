@@ -1,4 +1,4 @@
-"""``rigdeploy power``."""
+"""The verbs of ``rigdeploy power`` that change something."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from rigdeploy.cli.batch import READ_SECONDS, confirm, over, present, select, select_named, yes_option
-from rigdeploy.cli.boot import device_argument, efi_options, warn_dropped
+from rigdeploy.cli.batch import READ_SECONDS, confirm, over, select, select_named, yes_option
+from rigdeploy.cli.boot import device_argument, efi_options
 from rigdeploy.cli.common import json_option, rig_arguments, workspace_options
+from rigdeploy.cli.power.shown import Outcome, show
 from rigdeploy.errors import UsageError
 from rigdeploy.power import policy
 from rigdeploy.power.base import BootDevice, BootOverride, Capability, Driver, PowerState, require
@@ -26,16 +27,6 @@ soft_option = click.option("--soft", is_flag=True, help="Ask the system to shut 
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one rig: its state, whether it was changed, the seconds that took, what its BMC dropped."""
-
-    state: PowerState
-    changed: bool
-    seconds: float
-    dropped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Change:
     """Whether an action changed the rig, and what its BMC dropped of the boot override that was asked for."""
 
@@ -46,37 +37,7 @@ class Change:
 Action = Callable[[Driver, "Rig", Say, Clock], Change]
 
 
-@click.group()
-def command() -> None:
-    """Switch rigs on and off, and see whether they are.
-
-    A change is read back: what is reported is what was seen, not what was asked for. Rigs are handled at the
-    same time; each result is shown as it comes. Ends with 0, or with 5 when any rig failed.
-
-    \b
-    Example:
-      rigdeploy power status
-      rigdeploy power cycle rig01 --yes
-    """
-
-
-@command.command()
-@workspace_options
-@rig_arguments
-@json_option
-def status(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int:
-    """Show whether rigs are on.
-
-    A rig without a BMC is 'on' when its ssh port answers, and 'unknown' otherwise.
-
-    \b
-    Example:
-      rigdeploy power status 'rig0*' --json
-    """
-    return _run(workspace, select(workspace, rigs), _leave, as_json=as_json, changes=False)
-
-
-@command.command()
+@click.command()
 @workspace_options
 @rig_arguments
 @json_option
@@ -90,7 +51,7 @@ def on(workspace: Workspace, rigs: tuple[str, ...], *, as_json: bool) -> int:
     return _run(workspace, select(workspace, rigs), partial(_bring, PowerState.ON), as_json=as_json)
 
 
-@command.command()
+@click.command()
 @workspace_options
 @rig_arguments
 @soft_option
@@ -110,7 +71,7 @@ def off(workspace: Workspace, rigs: tuple[str, ...], *, soft: bool, yes: bool, a
     return _run(workspace, chosen, partial(_bring, PowerState.OFF, soft=soft), as_json=as_json)
 
 
-@command.command()
+@click.command()
 @workspace_options
 @rig_arguments
 @click.option("--no-hard", is_flag=True, help="Leave a rig on whose system does not shut down; that is an error then.")
@@ -131,7 +92,7 @@ def soft(workspace: Workspace, rigs: tuple[str, ...], *, no_hard: bool, yes: boo
     return _run(workspace, chosen, partial(_bring, PowerState.OFF, soft=True, hard=not no_hard), as_json=as_json)
 
 
-@command.command()
+@click.command()
 @workspace_options
 @rig_arguments
 @soft_option
@@ -164,7 +125,7 @@ def cycle(
     return _run(workspace, chosen, partial(_cycle, soft=soft, boot=override), as_json=as_json)
 
 
-@command.command()
+@click.command()
 @workspace_options
 @rig_arguments
 @yes_option
@@ -182,10 +143,6 @@ def reset(workspace: Workspace, rigs: tuple[str, ...], *, yes: bool, as_json: bo
     chosen = select_named(workspace, rigs)
     confirm("reset", chosen, yes=yes)
     return _run(workspace, chosen, _reset, as_json=as_json)
-
-
-def _leave(_driver: Driver, _rig: Rig, _say: Say, _clock: Clock) -> Change:
-    return Change(changed=False)
 
 
 def _bring(
@@ -207,26 +164,11 @@ def _reset(driver: Driver, rig: Rig, say: Say, clock: Clock) -> Change:
     return Change(changed=True)
 
 
-def _run(workspace: Workspace, rigs: list[Rig], action: Action, *, as_json: bool, changes: bool = True) -> int:
+def _run(workspace: Workspace, rigs: list[Rig], action: Action, *, as_json: bool) -> int:
     def run(driver: Driver, rig: Rig, say: Say, clock: Clock) -> Outcome:
         started = time.monotonic()
         change = action(driver, rig, say, clock)
         state = policy.read(driver, READ_SECONDS, clock)
         return Outcome(state, change.changed, time.monotonic() - started, change.dropped)
 
-    results = over(workspace, rigs, run, changes=changes)
-    return present(rigs, results, _row, _show, as_json=as_json, fields=("state", "changed"))
-
-
-def _row(outcome: Outcome) -> dict[str, Any]:
-    row = {"state": outcome.state.value, "changed": outcome.changed, "seconds": round(outcome.seconds, 2)}
-    return row | {"dropped": list(outcome.dropped)} if outcome.dropped else row
-
-
-def _show(rig: Rig, outcome: Outcome, width: int) -> None:
-    color = {PowerState.ON: "green", PowerState.OFF: "yellow", PowerState.UNKNOWN: "magenta"}[outcome.state]
-    note = f"changed in {outcome.seconds:.1f} s" if outcome.changed else ""
-    if outcome.state is PowerState.UNKNOWN:
-        note = "off or unreachable: it has no BMC to ask"
-    click.echo(f"{rig.name:<{width}}  {click.style(f'{outcome.state.value:<7}', fg=color)}  {note}".rstrip())
-    warn_dropped(rig, outcome.dropped)
+    return show(rigs, over(workspace, rigs, run, changes=True), as_json=as_json)
