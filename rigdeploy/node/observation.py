@@ -245,7 +245,7 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Drift:
-    """One thing a role owns that is not as it left it. ``kind``: file, mode, package or service."""
+    """One thing a role owns that is not as it left it. ``kind``: file, mode, setting, package or service."""
 
     kind: str
     name: str

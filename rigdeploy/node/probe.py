@@ -1535,7 +1535,12 @@ def read_managed(node: Node) -> dict[str, Any]:
         role: {
             "inputs": record.get("inputs"),
             "recorded": record.get("recorded"),
-            "drift": file_drift(node, record) + package_drift(record, packages) + service_drift(record, services),
+            "drift": [
+                *file_drift(node, record),
+                *setting_drift(node, record),
+                *package_drift(record, packages),
+                *service_drift(record, services),
+            ],
         }
         for role, record in records.items()
     }
@@ -1586,6 +1591,42 @@ def file_drift(node: Node, record: dict[str, Any]) -> list[dict[str, Any]]:
         if item.get("mode") and mode != item["mode"]:
             drift.append(drifted("mode", path, item["mode"], mode))
     return drift
+
+
+def setting_drift(node: Node, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Values in JSON files with several writers that are gone or are others now."""
+    items = record.get("settings") or []
+    documents = {path: json_file(node, path) for path in sorted({item["path"] for item in items})}
+    drift = []
+    for item in items:
+        if documents[item["path"]] is not None:
+            found = value_digest(documents[item["path"]], item["key"])
+            if found != item["sha256"]:
+                name = f"{item['path']}: {'.'.join(item['key'])}"
+                drift.append(drifted("setting", name, item["sha256"], found))
+    return drift
+
+
+def json_file(node: Node, path: str) -> Any:
+    """What a JSON file holds; nothing where there is none or it is no JSON; None, noted, where it may not be read."""
+    if not os.path.exists(node.path(path)):
+        return {}
+    data = node.data(path, f"managed.file[{path}]")
+    if data is None:
+        return None
+    try:
+        return json.loads(data.decode("utf-8-sig")) or {}
+    except (ValueError, RecursionError):
+        return {}
+
+
+def value_digest(document: Any, key: list[str]) -> str:
+    """SHA-256 (hex) of the value that a list of names leads to: it can be a password, which no observation shows."""
+    for name in key:
+        if not isinstance(document, dict) or name not in document:
+            return "absent"
+        document = document[name]
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def installed_packages(node: Node) -> dict[str, set[str]] | None:

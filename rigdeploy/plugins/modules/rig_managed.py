@@ -21,9 +21,10 @@ module: rig_managed
 short_description: Record what a role owns on a node
 description:
   - Writes C(/var/lib/rigdeploy/managed.d/ROLE.json) with the checksum and mode of each file, the version of each
-    package, the state of each service, and the hash of the role's inputs. The probe compares them with the node.
-  - A file, package or service that is not there fails the task, for a role must not record what it did not do.
-    In check mode it counts as a change still to come.
+    package, the state of each service, the checksum of each setting, and the hash of the role's inputs. The probe
+    compares them with the node.
+  - A file, package, service or setting that is not there fails the task, for a role must not record what it did not
+    do. In check mode it counts as a change still to come.
 options:
   role:
     description: Name of the role, which is the name of the record.
@@ -47,6 +48,13 @@ options:
     description: Names of the systemd units that the role configured; recorded as they are now.
     type: list
     elements: str
+    default: []
+  settings:
+    description:
+      - What the role set in JSON files that others write to as well, as rig_json_merge returns it. Each is a C(path),
+        the C(key), a list of names, that leads to the value, and its C(sha256).
+    type: list
+    elements: dict
     default: []
 """
 
@@ -124,6 +132,18 @@ def read_services(module: AnsibleModule, names: list[str]) -> dict[str, dict[str
     return parse_services(names, output)
 
 
+def has_setting(item: dict[str, Any]) -> bool:
+    """Whether the file still holds the setting's value."""
+    try:
+        value = json.loads(Path(item["path"]).read_text(encoding="utf-8-sig"))
+        for name in item["key"]:
+            value = value[name]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest() == item["sha256"]
+
+
 def take_record(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     """The record without its time, and what of it is missing on the node."""
     wanted = module.params
@@ -133,6 +153,7 @@ def take_record(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     missing = [f"file {path}" for path, found in files.items() if found is None]
     missing += [f"package {name}" for name in sorted(set(wanted["packages"]) - set(packages))]
     missing += [f"service {name}" for name in sorted(set(wanted["services"]) - set(services))]
+    missing += [f"{item['path']}: {'.'.join(item['key'])}" for item in wanted["settings"] if not has_setting(item)]
     record = {
         "schema": SCHEMA,
         "role": wanted["role"],
@@ -141,6 +162,8 @@ def take_record(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
         "packages": [{"name": name, "version": version} for name, version in packages.items()],
         "services": list(services.values()),
     }
+    if wanted["settings"]:
+        record["settings"] = wanted["settings"]
     return record, missing
 
 
@@ -176,6 +199,16 @@ def main() -> None:
             "files": {"type": "list", "elements": "path", "default": []},
             "packages": {"type": "list", "elements": "str", "default": []},
             "services": {"type": "list", "elements": "str", "default": []},
+            "settings": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "key": {"type": "list", "elements": "str", "required": True},
+                    "sha256": {"type": "str", "required": True},
+                },
+            },
         },
         supports_check_mode=True,
     )

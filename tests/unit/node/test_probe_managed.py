@@ -76,6 +76,42 @@ def test_what_is_no_file_is_not_opened(tree):
     assert tree.observe()["managed"]["base"]["drift"][0]["found"] == "no regular file"
 
 
+def setting_item(value, *key):
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return {"path": "/etc/daemon.json", "key": list(key), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+@pytest.mark.parametrize(
+    ("text", "drifted"),
+    [
+        ('{"other": 1, "dns": ["a", "b"], "log": {"max": "1m", "file": 3}}', []),
+        ('\ufeff{"log": {"max": "1m"}, "dns": ["a", "b"]}', []),
+        ('{"log": {"max": "2m"}, "dns": ["b", "a"]}', ["log.max", "dns"]),
+        ('{"log": "max", "dns": ["a", "b"]}', ["log.max"]),
+        ('{"dns": ["a", "b"]}', ["log.max"]),
+        (None, ["log.max", "dns"]),
+        ("[1]", ["log.max", "dns"]),
+        ("null", ["log.max", "dns"]),
+        ('{"log', ["log.max", "dns"]),
+    ],
+)
+def test_settings_in_a_file_with_several_writers(tree, text, drifted):
+    if text is not None:
+        tree.file("etc/daemon.json", text)
+    record(tree, settings=[setting_item("1m", "log", "max"), setting_item(["a", "b"], "dns")])
+    drift = tree.observe()["managed"]["base"]["drift"]
+    assert [item["name"] for item in drift] == [f"/etc/daemon.json: {name}" for name in drifted]
+    assert {item["kind"] for item in drift} <= {"setting"}
+
+
+def test_a_setting_is_never_shown(tree):
+    tree.file("etc/daemon.json", '{"proxy": "http://user:planted@proxy"}')
+    record(tree, settings=[setting_item("http://user:other@proxy", "proxy")])
+    document = tree.observe()
+    assert document["managed"]["base"]["drift"]
+    assert "planted" not in json.dumps(document)
+
+
 @pytest.mark.parametrize(
     ("name", "version", "found"),
     [("chrony", "4.3-1", "4.3-2+deb12u1"), ("gone", "1.0", "absent"), ("never", "1", "absent"), ("held", "9.9", "2.0")],

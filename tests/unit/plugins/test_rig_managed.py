@@ -107,6 +107,26 @@ def test_what_is_not_there_is_not_recorded(node, run, missing, named):
     assert not (node[0] / "managed.d/base.json").exists()
 
 
+def setting(node, value):
+    path = node[0] / "daemon.json"
+    digest = hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
+    return {"path": str(path), "key": ["log", "max"], "sha256": digest}
+
+
+def test_a_setting_is_recorded_where_it_is(node, run):
+    (node[0] / "daemon.json").write_text('{"log": {"max": "1m", "other": 1}, "more": 2}')
+    assert record(node, run, settings=[setting(node, "1m")])["changed"] is True
+    assert written(node)["settings"] == [setting(node, "1m")]
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"log": "max"}', '{"log": {"max": "2m"}}'])
+def test_a_setting_that_is_not_there_is_not_recorded(node, run, text):
+    if text is not None:
+        (node[0] / "daemon.json").write_text(text)
+    result = record(node, run, settings=[setting(node, "1m")])
+    assert f"{node[0]}/daemon.json: log.max" in result["msg"]
+
+
 def test_a_unit_that_does_not_exist_is_not_recorded(node, run):
     node[1]["systemctl"] = (0, GONE, "")
     result = record(node, run)
