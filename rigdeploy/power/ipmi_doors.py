@@ -40,7 +40,7 @@ def closing(raw: Raw, door: Door) -> list[tuple[Request, Request]]:
     return [
         ((APP, _SET_PASSWORD, bytes((user.number, _DISABLE))), (APP, _SET_PASSWORD, bytes((user.number, _ENABLE))))
         for user in users(raw)
-        if not user.name and user.enabled
+        if not user.name and user.privilege and user.enabled is not False
     ]
 
 

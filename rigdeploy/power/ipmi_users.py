@@ -14,6 +14,8 @@ _SET, _TWENTY_BYTES = 0x02, 0x80
 SHORT_PASSWORD, LONGEST_PASSWORD = 16, 20
 """Bytes: what every BMC can store, and what IPMI 2.0 allows."""
 _NO_ACCESS = 0x0F
+_NAMELESS = 1
+"""The user without a name has this number for ever (section 6.9)."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,19 @@ class User:
 
 
 def users(raw: Raw) -> Iterator[User]:
-    """Every user slot that can be read, by its number."""
+    """Every user slot that can be read, by its number.
+
+    Many BMCs refuse to name a user that nobody made, and some user 1, who has no name by the specification.
+    """
     most = raw.ask(APP, _GET_ACCESS, bytes((THIS_CHANNEL, 1)), least=4)[0] & 0x3F
     for number in range(1, most + 1):
         try:
             access = raw.ask(APP, _GET_ACCESS, bytes((THIS_CHANNEL, number)), least=4)
-            name = raw.ask(APP, _GET_NAME, bytes((number,)), least=16)
+            name = _name(raw, number)
         except CompletionError as error:
             if error.code in BUSY:
                 raise
-            continue  # many BMCs refuse to name a user that nobody made
+            continue
         status = {0x40: True, 0x80: False}.get(access[1] & 0xC0)
         privilege = access[3] & 0x0F
         yield User(
@@ -45,6 +50,15 @@ def users(raw: Raw) -> Iterator[User]:
             status,
             0 if privilege == _NO_ACCESS else privilege,
         )
+
+
+def _name(raw: Raw, number: int) -> bytes:
+    try:
+        return raw.ask(APP, _GET_NAME, bytes((number,)), least=16)
+    except CompletionError as error:
+        if number != _NAMELESS or error.code in BUSY:
+            raise
+        return b""
 
 
 def set_password(raw: Raw, label: str, username: str, password: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from command_line import fleet  # noqa: F401 - a fixture
-from redfish_emulator import emulate  # noqa: F401 - a fixture
+from redfish_emulator import connect_redfish, emulate, strict_bmc  # noqa: F401 - fixtures
 
 from rigdeploy.fleet.models import IpmiPower
 from rigdeploy.power.ipmi import IpmiDriver
@@ -34,7 +34,7 @@ set_working_mc 0x20
     guid a123456789abcdef0000000000000000
   endlan
   chassis_control "{program} {directory}"
-  user 1 false "" "" user 10 none md2 md5 straight
+  user 1 {nameless} "" "{password}" user 10 none md2 md5 straight
   user 2 true "admin" "{password}" admin 10 none md2 md5 straight
   user 3 true "oper" "{password}" operator 10 none md2 md5 straight
 """
@@ -54,14 +54,21 @@ def free_port(address: str = ADDRESS) -> int:
 class Bmc:
     """One ipmi_sim and the files of the rig behind it (see chassis.sh)."""
 
-    def __init__(self, directory: Path, address: str = ADDRESS) -> None:
+    def __init__(self, directory: Path, address: str = ADDRESS, *, nameless: bool = False) -> None:
         self.directory = directory
         self.port = free_port(address)
         self.write("power", 0)
         (directory / "log").touch()
         program = Path(__file__).with_name("chassis.sh")
         (directory / "lan.conf").write_text(
-            LAN.format(address=address, port=self.port, program=program, directory=directory, password=PASSWORD)
+            LAN.format(
+                address=address,
+                port=self.port,
+                program=program,
+                directory=directory,
+                password=PASSWORD,
+                nameless=str(nameless).lower(),
+            )
         )
         (directory / "emu").write_text(EMU)
         (directory / "password").write_text(PASSWORD)
@@ -161,10 +168,10 @@ def start_bmc(tmp_path: Path) -> Iterator[Callable[..., Bmc]]:
             pytest.skip(f"not tested: power on a simulated BMC; {tool} is missing (Debian: openipmi, ipmitool)")
     started = []
 
-    def start(address: str = ADDRESS) -> Bmc:
+    def start(address: str = ADDRESS, *, nameless: bool = False) -> Bmc:
         directory = tmp_path / f"bmc{len(started)}"
         directory.mkdir()
-        started.append(Bmc(directory, address))
+        started.append(Bmc(directory, address, nameless=nameless))
         return started[-1]
 
     yield start

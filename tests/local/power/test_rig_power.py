@@ -226,6 +226,20 @@ def test_a_bmc_is_set_as_declared_once(start, fleet):
     assert ansible.each("rig_bmc", {}, check=True)["rig01"]["before"] == {"power_restore": RestorePolicy.PREVIOUS}
 
 
+def test_what_is_open_on_a_bmc_is_closed_as_declared(start, fleet):
+    bmc = start(suites=(0, 3, 17))
+    bmc.state.users[1].enabled, bmc.state.users[1].privilege = True, 4
+    ansible = fleet({"rig01": bmc}, more="    bmc: {close: [cipher_0, null_user]}\n")
+    would = ansible.each("rig_bmc", {}, check=True)["rig01"]
+    assert (would["changed"], would["changes"]) == (True, ["close cipher_0", "close null_user"])
+    assert bmc.state.suites[0] == 4
+    assert ansible.run(ROOT / "playbooks" / "bmc.yml") == 0, ansible.shown
+    assert (bmc.state.suites[0], bmc.state.users[1].enabled) == (0, False)
+    assert "bmc.null_user" not in ansible.shown
+    again = ansible.each("rig_bmc", {})["rig01"]
+    assert (again["changed"], again["after"]) == (False, {"cipher_0": "closed", "null_user": "closed"})
+
+
 def test_what_is_open_on_a_bmc_is_a_warning(start, fleet):
     bmc = start()
     bmc.state.users[1].enabled = True

@@ -8,7 +8,8 @@ from rigdeploy.fleet.models import Bmc
 from rigdeploy.node.bmc_reading import DAY, BmcReading
 from rigdeploy.node.observation import Observation
 from rigdeploy.node.values import Unread
-from rigdeploy.power.base import EventRecord, Health, Sensor
+from rigdeploy.power.audit import Facts, Strength, Tls
+from rigdeploy.power.base import Door, EventRecord, Health, Sensor
 from rigdeploy.verify.rules import judge
 
 NOW = 1.8e9
@@ -28,11 +29,11 @@ def event(text, health=CRITICAL, age=60.0, source="", number=1):
 def wrong(bench, catalogue):
     """Judge a sound rig whose BMC said this; gives what it adds, as (check, subject, status, cause)."""
 
-    def run(sensors=(), events=(), unread=(), ignore=(), uptime=UPTIME):
+    def run(sensors=(), events=(), unread=(), ignore=(), uptime=UPTIME, audit=None):
         node = bench()
         node.document["host"]["uptime_seconds"] = uptime
         rig = node.rig.model_copy(update={"bmc": Bmc(ignore_sensors=list(ignore))})
-        said = BmcReading.of(NOW, sensors, events, unread)
+        said = BmcReading.of(NOW, sensors, events, unread, audit)
         found = judge(rig, catalogue, Observation.parse(node.document), None, said)
         run.findings = [one for one in found if one.check.startswith("bmc.")]
         return [(one.check, one.subject, one.status.value, one.cause) for one in run.findings if one.status != "PASS"]
@@ -42,6 +43,24 @@ def wrong(bench, catalogue):
 
 def test_without_a_reading_nothing_is_said(bench):
     assert not [one for one in bench().findings() if one.check.startswith("bmc.")]
+
+
+def test_what_is_open_on_the_bmc_is_judged_with_the_rest(wrong):
+    well = [sensor()]
+    shut = Facts("ipmi", "admin", strength=Strength.LONG, doors=dict.fromkeys(Door, False))
+    assert wrong(well, audit=shut) == []
+    assert [one.check for one in wrong.findings[2:]] == [
+        *("bmc.cipher_0", "bmc.ipmi_1_5", "bmc.null_user", "bmc.password"),
+    ]
+    open_ = Facts("ipmi", "admin", strength=Strength.SHORT, doors={Door.CIPHER_0: True, Door.NULL_USER: None})
+    assert wrong(well, audit=open_) == [
+        ("bmc.cipher_0", "bmc", "FAIL", "cipher-0"),
+        ("bmc.null_user", "bmc", "UNKNOWN", "unreadable"),
+        ("bmc.password", "bmc", "WARN", "short"),
+    ]
+    assert wrong(well, audit=Facts("redfish", "admin", tls=Tls.UNCHECKED)) == [
+        ("bmc.tls", "bmc", "WARN", "unchecked"),
+    ]
 
 
 def test_a_well_rig_passes_once_for_each(wrong):
