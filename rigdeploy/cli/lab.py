@@ -21,7 +21,7 @@ _SLOT_FAULTS = (
 )  # fmt: skip
 _RIG_FAULTS = (
     "nouveau", "no_persistence", "dimm_missing", "disk_missing", "nic_speed", "disk_full", "swallow_power_on",
-    "bmc_lag", "lose_datagrams",
+    "bmc_lag", "lose_datagrams", "dkms_fails", "secure_boot", "nvswitch",
 )  # fmt: skip
 
 
@@ -136,6 +136,9 @@ def status(workspace: Workspace, as_json: bool) -> None:
     "--mismatch", is_flag=True, help="The loaded module is not of the library's version, until the next boot."
 )
 @click.option("--nouveau", is_flag=True, default=None, help="nouveau takes the cards, where it is not blacklisted.")
+@click.option("--dkms-fails", is_flag=True, default=None, help="Kernel modules do not compile on the rig.")
+@click.option("--secure-boot", is_flag=True, default=None, help="The firmware boots only what is signed.")
+@click.option("--nvswitch", is_flag=True, default=None, help="There is an NVSwitch on the bus.")
 @click.option("--no-persistence", is_flag=True, default=None, help="Persistence mode is off, whatever runs.")
 @click.option("--dimm-missing", is_flag=True, default=None, help="The last memory module is not there.")
 @click.option("--disk-missing", is_flag=True, default=None, help="The last disk is not there.")

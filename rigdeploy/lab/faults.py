@@ -55,11 +55,15 @@ class Faults:
     ``swallow_power_on`` is how many more times the BMC forgets a power-on; ``bmc_lag`` the seconds until it acts;
     ``lose_datagrams`` the share of its datagrams that get lost, in percent. ``host_key`` is the order for new host
     keys: each new value is carried out once. ``mismatch`` is the version that the loaded module really has,
-    while it claims another; a boot cures that.
+    while it claims another; a boot cures that. ``dkms_fails``: kernel modules do not compile. No fault, but a rig of
+    another kind: ``secure_boot`` is on, an ``nvswitch`` is on the bus.
     """
 
     slots: dict[str, SlotFault] = field(default_factory=dict)
     nouveau: bool = False
+    dkms_fails: bool = False
+    secure_boot: bool = False
+    nvswitch: bool = False
     mismatch: str = ""
     no_persistence: bool = False
     dimm_missing: bool = False

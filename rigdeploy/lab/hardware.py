@@ -15,11 +15,13 @@ from rigdeploy.fleet.link import Link
 from rigdeploy.lab import host, memory, peripherals, smbios, sysfs
 from rigdeploy.lab.cards import bar1_mib, cards, faulty
 from rigdeploy.lab.faults import Faults
-from rigdeploy.lab.topology import Port, is_intel, ports
+from rigdeploy.lab.topology import Port, is_intel, ports, switch_port
 
 if TYPE_CHECKING:
     from rigdeploy.fleet.models import Board, Build, Gpu
 
+NVSWITCH = "10de:22a3"
+"""GH100 NVSwitch (pci.ids)."""
 _FIRST_INTERFACE = 10
 """Above the numbers of the twin's own network."""
 
@@ -59,6 +61,8 @@ def tree(
             _device(files, f"{port.home}/{port.bus}:00.1", sysfs.audio(card.gpu, link))
     _disks(files, build, board, faults, rig or build.name)
     _network(files, build, board, faults, rig or build.name)
+    if faults.nvswitch:
+        _nvswitch(files, build, board)
     if redirect:
         _iommu_groups(files, "dmar0" if is_intel(build.cpu.model if build.cpu else "") else "ivhd0")
     missing = faults.dimm_missing
@@ -68,7 +72,7 @@ def tree(
     for home, content in (
         ("sys/class/dmi/id", smbios.ids(board)),
         ("sys/firmware/dmi/tables", smbios.tables(build, board, set(by_slot), missing)),
-        ("sys/firmware/efi/efivars", host.efi_variables()),
+        ("sys/firmware/efi/efivars", host.efi_variables(secure_boot=faults.secure_boot)),
         ("sys/devices/system/edac", memory.edac(build, board, missing=missing)),
     ):
         files |= {f"{home}/{name}": text for name, text in content.items()}
@@ -110,6 +114,14 @@ def _network(files: Tree, build: Build, board: Board, faults: Faults, rig: str) 
         _device(files, f"{port.home}/{nic.address}", peripherals.network_device(nic), nic.chip.driver)
         files |= peripherals.network_files(nic, index)
         _links(files, peripherals.network_links(nic))
+
+
+def _nvswitch(files: Tree, build: Build, board: Board) -> None:
+    """A switch between cards, as HGX boards have them."""
+    port = switch_port(build, board)
+    _port(files, port, port.limit, port.limit, not build.peer_to_peer)
+    device = sysfs.endpoint(NVSWITCH, "0x068000", port.limit, port.limit, [32])
+    _device(files, f"{port.home}/{port.device}", device)
 
 
 def _links(files: Tree, targets: Mapping[str, str]) -> None:

@@ -54,6 +54,6 @@ def kernel_arguments(*, iommu: bool) -> str:
     return "BOOT_IMAGE=/vmlinuz root=/dev/nvme0n1p2 ro quiet" + ("" if iommu else " iommu=off") + "\n"
 
 
-def efi_variables() -> dict[str, bytes]:
-    """Files of /sys/firmware/efi/efivars: four bytes of attributes, then the value (Secure Boot is off)."""
-    return {_SECURE_BOOT: bytes([6, 0, 0, 0, 0])}
+def efi_variables(*, secure_boot: bool) -> dict[str, bytes]:
+    """Files of /sys/firmware/efi/efivars: four bytes of attributes, then the value."""
+    return {_SECURE_BOOT: bytes([6, 0, 0, 0, secure_boot])}

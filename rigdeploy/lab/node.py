@@ -157,6 +157,7 @@ def _write_hardware(twin: Twin, now: Faults) -> None:
     _write(twin.hardware / "cuda.conf", driver_view.cuda_conf(*declared))
     _write_log(twin, declared)
     orders: dict[str, Any] = {"disk_full": now.disk_full, "host_key": now.host_key, "nouveau": now.nouveau}
+    orders["dkms_fails"] = now.dkms_fails
     _write(twin.hardware / "orders.json", json.dumps(orders))
 
 

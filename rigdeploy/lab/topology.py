@@ -142,6 +142,12 @@ def network_ports(build: Build, board: Board, limits: list[Link]) -> list[Port]:
     return found
 
 
+def switch_port(build: Build, board: Board) -> Port:
+    """The port of an NVSwitch, which has two lanes for its management."""
+    place = _Place("0000:00:0a.0", 0x38, _PORT_IDS[_family(build, board)])
+    return _port("", place, f"0000:{place.bus:02x}", Link(4, 2), "cpu")
+
+
 def _family(build: Build, board: Board) -> str:
     if is_server(board):
         return "server"

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 
 ROOT = os.environ.get("RIGDEPLOY_TWIN_ROOT", "/")
@@ -20,8 +21,11 @@ NEEDS = {
     "nvidia_uvm": ["nvidia"],
     "nvidia_modeset": ["nvidia"],
     "nvidia_drm": ["nvidia_modeset", "nvidia"],
+    "nvidia_peermem": ["nvidia"],
     "nouveau": [],
 }
+NODES = ("nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools", "nvidiactl")
+NULL = os.makedev(1, 3)
 SPEEDS = {1: "2.5", 2: "5.0", 3: "8.0", 4: "16.0", 5: "32.0", 6: "64.0"}
 LINK_STATUS = 0x72  # where the link's speed stands in these cards' configuration space
 BANNER = {
@@ -64,9 +68,47 @@ def holders(name: str) -> list[str]:
 
 
 def read_count(name: str) -> int:
-    """How many programs hold a module: nvidia-persistenced is one."""
+    """How many programs hold a module: nvidia-persistenced is one, and so is whoever has a device node open."""
     with open(path("sys/module", name, "refcnt")) as stream:
-        return int(stream.read())
+        counted = int(stream.read())
+    return counted + (node_users() if name == "nvidia" else 0)
+
+
+def node_users() -> int:
+    """How many open files there are of the driver's device nodes."""
+    count = 0
+    for entry in glob.glob(path("proc/[0-9]*/fd/*")):
+        try:
+            count += os.readlink(entry).startswith("/dev/nvidia")
+        except OSError:
+            continue  # gone meanwhile
+    return count
+
+
+def make_nodes() -> None:
+    """Make device nodes under the driver's names.
+
+    Each is /dev/null: it can be held open and given to a container, and on a host that has real cards it leads to none
+    of them.
+    """
+    names = [f"nvidia{number}" for number in range(len(gpus()))]
+    for name in [*NODES, *names]:
+        try:
+            os.mknod(path("dev", name), 0o666 | stat.S_IFCHR, NULL)
+            os.chmod(path("dev", name), 0o666)  # noqa: S103 - as the driver makes them
+        except OSError:
+            continue  # there already, or nobody may make any (tests)
+
+
+def remove_nodes() -> None:
+    """Take the device nodes away."""
+    for found in glob.glob(path("dev/nvidia*")):
+        os.unlink(found)
+
+
+def forget_settings() -> None:
+    """What was set at run time (power limits, clocks, persistence mode) is gone with the driver."""
+    write("{}\n", "run/rigdeploy-twin/state.json")
 
 
 def gpus() -> list[str]:
@@ -150,6 +192,7 @@ def insert(name: str) -> str | None:
         banner = BANNER[flavour].format(info["version"])
         write(banner + "\nGCC version:  gcc version 12.2.0 (Debian 12.2.0-14+deb12u1)\n", "proc/driver/nvidia/version")
         settle(driver_loaded=True)
+        make_nodes()
     return None
 
 
@@ -168,6 +211,8 @@ def remove(name: str) -> str | None:
     if name == "nvidia":
         shutil.rmtree(path("proc/driver/nvidia"), ignore_errors=True)
         settle(driver_loaded=False)
+        remove_nodes()
+        forget_settings()
     return None
 
 

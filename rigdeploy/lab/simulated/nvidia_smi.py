@@ -18,8 +18,14 @@ import time
 from typing import Any, Dict, List, Tuple
 
 ROOT = os.environ.get("RIGDEPLOY_TWIN_ROOT", "/")
-CUDA = {"570": "12.8", "580": "13.0"}
+CUDA = {"570": "12.8", "580": "13.0", "590": "13.1", "595": "13.2"}
 GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}
+COMPUTE = {
+    "pascal": "6.1", "volta": "7.0", "turing": "7.5", "ampere": "8.6", "ada": "8.9", "hopper": "9.0",
+    "blackwell": "12.0",
+}  # fmt: skip
+"""Compute capability by architecture; of datacentre cards it differs."""
+MAX_MHZ, BOOST_MHZ, IDLE_MHZ = 2100, 1695, 210
 RESERVED_MIB = 316
 BUSY_MIB = 4096
 TAB = " " * 8
@@ -39,7 +45,11 @@ NO_LIBRARY = (
 )
 LIMIT_REFUSED = (
     "Provided power limit {0:.2f} W is not a valid power limit which should be between {1:.2f} W and {2:.2f} W for GPU "
-    "{3}\n"
+    "{3}\nTerminating early due to previous errors.\n"
+)
+NOT_PERSISTENT = (
+    "\nWarning: persistence mode is disabled on device {0}. See the Known Issues section of the nvidia-smi(1) man page "
+    "for more information. Run with [--help | -h] switch to get more information on how to enable persistence mode."
 )
 RC_NO_LIBRARY, RC_NOT_LOADED, RC_NO_DEVICE, RC_MISMATCH, RC_USAGE = 12, 9, 6, 18, 2
 
@@ -47,6 +57,12 @@ RC_NO_LIBRARY, RC_NOT_LOADED, RC_NO_DEVICE, RC_MISMATCH, RC_USAGE = 12, 9, 6, 18
 def path(*parts: str) -> str:
     """A path below the root in use."""
     return os.path.join(ROOT, *parts)
+
+
+def sysfs(*parts: str) -> str:
+    """A path below /sys: in a container that one is the host's, and the twin's is where it was mounted."""
+    seen = path("run/rigdeploy-twin/sys", *parts)
+    return seen if os.path.exists(path("run/rigdeploy-twin/sys")) else path("sys", *parts)
 
 
 def read(*parts: str) -> str | None:
@@ -83,8 +99,8 @@ def save_state(**changes: Any) -> None:
 
 def link(address: str) -> tuple[int, int]:
     """The link that sysfs shows now, as (generation, width)."""
-    speed = read("sys/bus/pci/devices", address, "current_link_speed") or ""
-    width = read("sys/bus/pci/devices", address, "current_link_width") or "0"
+    speed = read(sysfs("bus/pci/devices", address, "current_link_speed")) or ""
+    width = read(sysfs("bus/pci/devices", address, "current_link_width")) or "0"
     return GENERATIONS.get(speed.split(" ")[0], 0), int(width)
 
 
@@ -102,6 +118,8 @@ def cards() -> list[Card]:
         # A card that does nothing is in P8, where its link is at 2.5 GT/s.
         card["idle"] = card["gen"] == 1 and not card["busy"]
         card["used_mib"] = BUSY_MIB if card["busy"] else 1
+        low, high = state().get("locked_clocks", {}).get(card["uuid"], (0, MAX_MHZ))
+        card["mhz"] = IDLE_MHZ if card["idle"] else max(low, min(high, BOOST_MHZ))
     return found
 
 
@@ -296,10 +314,10 @@ def pstate(card: Card) -> str:
 
 def clocks(card: Card) -> Elements:
     """Clocks, and everything behind them in the report."""
-    graphics, mem = ("210 MHz", "405 MHz") if card["idle"] else ("1695 MHz", "9751 MHz")
+    graphics, mem = "{0} MHz".format(card["mhz"]), "405 MHz" if card["idle"] else "9751 MHz"
     none = not_available("graphics_clock", "mem_clock")
     supported = []
-    for value, highest in ((9751, 2100), (405, 420)):
+    for value, highest in ((9751, MAX_MHZ), (405, 420)):
         steps = [("supported_graphics_clock", "{0} MHz".format(mhz)) for mhz in range(highest, 195, -15)]
         supported.append(("supported_mem_clock", [("value", "{0} MHz".format(value)), *steps]))
     return [
@@ -313,8 +331,8 @@ def clocks(card: Card) -> Elements:
         (
             "max_clocks",
             [
-                ("graphics_clock", "2100 MHz"),
-                ("sm_clock", "2100 MHz"),
+                ("graphics_clock", "{0} MHz".format(MAX_MHZ)),
+                ("sm_clock", "{0} MHz".format(MAX_MHZ)),
                 ("mem_clock", "9751 MHz"),
                 ("video_clock", "1950 MHz"),
             ],
@@ -426,7 +444,13 @@ def queried(card: Card, version: str) -> dict[str, tuple[Any, str]]:
         "power.default_limit": ("{0:.2f}".format(card["power"]["default"]), " W"),
         "power.min_limit": ("{0:.2f}".format(card["power"]["minimum"]), " W"),
         "power.max_limit": ("{0:.2f}".format(card["power"]["maximum"]), " W"),
+        "enforced.power.limit": ("{0:.2f}".format(card["enforced"]), " W"),
         "power.draw": ("27.23", " W"),
+        "clocks.gr": (card["mhz"], " MHz"),
+        "clocks.current.graphics": (card["mhz"], " MHz"),
+        "clocks.max.gr": (MAX_MHZ, " MHz"),
+        "clocks.max.graphics": (MAX_MHZ, " MHz"),
+        "compute_cap": (COMPUTE.get(card["architecture"], "0.0"), ""),
         "temperature.gpu": (37, ""),
         "utilization.gpu": (0, " %"),
     }
@@ -448,7 +472,7 @@ def query(found: list[Card], version: str, names: list[str], options: list[str])
     return 0
 
 
-def table(found: list[Card], version: str) -> int:
+def table(found: list[Card], version: str) -> None:
     """A short overview; the real tool draws a larger one."""
     print(
         "NVIDIA-SMI {0}   Driver Version: {0}   CUDA Version: {1}".format(
@@ -459,7 +483,77 @@ def table(found: list[Card], version: str) -> int:
         text = "  {index}  {name}  {address}  {memory_mib} MiB  gen {gen} x{width}"
         print(text.format(**card))
     print("(simulated by rigdeploy's lab)")
+
+
+def text_report(found: list[Card], version: str, sections: list[str]) -> None:
+    """What ``-q`` prints as text; of its sections there are those of power and clocks."""
+    rows = [
+        ("Timestamp", time.strftime("%a %b %e %H:%M:%S %Y")),
+        ("Driver Version", version),
+        ("CUDA Version", CUDA.get(version.split(".", maxsplit=1)[0], "13.0")),
+    ]
+    print("\n==============NVSMI LOG==============\n")
+    for name, value in rows:
+        print("{0:<42}: {1}".format(name, value))
+    print("\n{0:<42}: {1}".format("Attached GPUs", len(found)))
+    for card in found:
+        print("GPU {0}".format(bus_id(card)))
+        for section, title, values in text_sections(card):
+            if not sections or section in sections:
+                print("    {0}".format(title))
+                for name, value in values:
+                    print("        {0:<34}: {1}".format(name, value))
+        print()
+
+
+def text_sections(card: Card) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """(what ``-d`` calls it, title, lines) of each section."""
+    watts = "{0:.2f} W".format
+    mhz = "{0} MHz".format
+    module = ("Power Draw", "Current Power Limit", "Requested Power Limit", "Default Power Limit")
+    power_lines = [
+        ("Power Draw", "27.23 W"),
+        ("Current Power Limit", watts(card["enforced"])),
+        ("Requested Power Limit", watts(card["limit"])),
+        ("Default Power Limit", watts(card["power"]["default"])),
+        ("Min Power Limit", watts(card["power"]["minimum"])),
+        ("Max Power Limit", watts(card["power"]["maximum"])),
+    ]
+    now = [("Graphics", mhz(card["mhz"])), ("SM", mhz(card["mhz"])), ("Memory", mhz(405 if card["idle"] else 9751))]
+    most = [("Graphics", mhz(MAX_MHZ)), ("SM", mhz(MAX_MHZ)), ("Memory", mhz(9751))]
+    return [
+        ("POWER", "GPU Power Readings", power_lines),
+        ("POWER", "Module Power Readings", [(name, "N/A") for name in module]),
+        ("CLOCK", "Clocks", now),
+        ("CLOCK", "Max Clocks", most),
+    ]
+
+
+def finish(found: list[Card]) -> int:
+    """The end of every command that set something."""
+    for card in found:
+        if not card["persistence"]:
+            print(NOT_PERSISTENT.format(bus_id(card)))
+    print("All done.")
     return 0
+
+
+def set_clocks(found: list[Card], wanted: str | None) -> int:
+    """Lock the graphics clock to ``MIN,MAX`` or one value, in MHz; None lets it go."""
+    locked = state().get("locked_clocks", {})
+    for card in found:
+        if wanted is None:
+            locked.pop(card["uuid"], None)
+            continue
+        low, _, high = wanted.partition(",")
+        if not (low.isdigit() and (high or low).isdigit()):
+            print("Invalid GPU clocks: {0}".format(wanted))
+            return RC_USAGE
+        pair = [int(low), int(high or low)]
+        print('GPU clocks set to "(gpuClkMin {0}, gpuClkMax {1})" for GPU {2}'.format(*pair, bus_id(card)))
+        locked[card["uuid"]] = pair
+    save_state(locked_clocks=locked)
+    return finish(found)
 
 
 def set_limit(found: list[Card], watts: float) -> int:
@@ -474,7 +568,7 @@ def set_limit(found: list[Card], watts: float) -> int:
         print(text.format(bus_id(card), watts, card["limit"]))
         limits[card["uuid"]] = watts
     save_state(power_limits=limits)
-    return 0
+    return finish(found)
 
 
 def set_persistence(found: list[Card], enabled: bool) -> int:
@@ -482,7 +576,13 @@ def set_persistence(found: list[Card], enabled: bool) -> int:
     save_state(persistence=enabled)
     for card in found:
         print("{0} persistence mode for GPU {1}.".format("Enabled" if enabled else "Disabled", bus_id(card)))
+    print("All done.")
     return 0
+
+
+VALUES = (
+    "-i", "--id", "-pm", "-pl", "-lgc", "-d", "--persistence-mode", "--power-limit", "--lock-gpu-clocks", "--display",
+)  # fmt: skip
 
 
 def parse(arguments: list[str]) -> dict[str, str]:
@@ -490,7 +590,7 @@ def parse(arguments: list[str]) -> dict[str, str]:
     options, position = {}, 0
     while position < len(arguments):
         name, given, value = arguments[position].partition("=")
-        if not given and name in ("-i", "--id", "-pm", "-pl", "--persistence-mode", "--power-limit", "-d", "--display"):
+        if not given and name in VALUES:
             position += 1
             value = arguments[position] if position < len(arguments) else ""
         options[name] = value
@@ -509,7 +609,7 @@ def selected(found: list[Card], wanted: str | None) -> list[Card]:
 
 def failure(version: str | None) -> tuple[str, int] | None:
     """What keeps the tool from working: (message, exit code), or None."""
-    loaded = read("sys/module/nvidia/version")
+    loaded = read(sysfs("module/nvidia/version"))
     if version is None:
         return NO_LIBRARY, RC_NO_LIBRARY
     if loaded is None:
@@ -541,25 +641,38 @@ def main(arguments: list[str]) -> int:
     return answer(options, selected(cards(), options.get("-i") or options.get("--id")), version)
 
 
-def answer(options: dict[str, str], found: list[Card], version: str) -> int:
-    """Do what the options ask for, and return the exit code."""
-    fields = next((options[name] for name in ("--query-gpu", "--query-gpus") if name in options), None)
-    if fields is not None:
-        return query(found, version, re.split(r",\s*", fields), options.get("--format", "csv").split(","))
+def setting(options: dict[str, str], found: list[Card]) -> int | None:
+    """Set what the options ask to be set, and return the exit code; None when they ask for nothing of the kind."""
     mode = options.get("-pm", options.get("--persistence-mode"))
     if mode is not None:
         return set_persistence(found, mode.upper() in ("1", "ENABLED"))
     limit = options.get("-pl", options.get("--power-limit"))
     if limit is not None:
         return set_limit(found, float(limit))
+    if options.keys() & {"-lgc", "--lock-gpu-clocks", "-rgc", "--reset-gpu-clocks"}:
+        return set_clocks(found, options.get("-lgc", options.get("--lock-gpu-clocks")))
+    return None
+
+
+def answer(options: dict[str, str], found: list[Card], version: str) -> int:
+    """Do what the options ask for, and return the exit code."""
+    fields = next((options[name] for name in ("--query-gpu", "--query-gpus") if name in options), None)
+    if fields is not None:
+        return query(found, version, re.split(r",\s*", fields), options.get("--format", "csv").split(","))
+    code = setting(options, found)
+    if code is not None:
+        return code
     if "-L" in options or "--list-gpus" in options:
         for card in found:
             print("GPU {0}: {1} (UUID: {2})".format(card["index"], card["name"], card["uuid"]))
-        return 0
-    if "-x" in options or "--xml-format" in options:
+    elif "-x" in options or "--xml-format" in options:
         sys.stdout.write(xml(found, version))
-        return 0
-    return table(found, version)
+    elif "-q" in options or "--query" in options:
+        wanted = options.get("-d", options.get("--display", ""))
+        text_report(found, version, wanted.upper().split(",") if wanted else [])
+    else:
+        table(found, version)
+    return 0
 
 
 if __name__ == "__main__":

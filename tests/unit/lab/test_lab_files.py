@@ -7,7 +7,9 @@ import json
 import pytest
 
 from rigdeploy.errors import LabError
-from rigdeploy.lab import lifecycle, packages, root, twins
+from rigdeploy.lab import lifecycle, root, twins
+from rigdeploy.lab.packages.driver import driver
+from rigdeploy.lab.packages.package import control
 from rigdeploy.lab.sources import KEYRING, debian_sources
 from rigdeploy.lab.twins import Lab, Twin
 
@@ -106,14 +108,14 @@ def test_not_root_is_told(monkeypatch):
 
 
 def test_driver_packages_pull_in_their_own_version(tmp_path):
-    built = {package.name: package for package in packages.driver("580.95.05", "usr/lib/x86_64-linux-gnu", tmp_path)}
+    built = {package.name: package for package in driver("580.95.05", "usr/lib/x86_64-linux-gnu", tmp_path)}
     assert set(built) == {
-        "libnvidia-ml1", "libcuda1", "nvidia-modprobe", "nvidia-persistenced", "nvidia-driver-cuda",
-        "nvidia-kernel-open-dkms", "nvidia-kernel-dkms",
+        "libnvidia-ml1", "libcuda1", "firmware-nvidia-gsp", "nvidia-modprobe", "nvidia-persistenced",
+        "nvidia-driver-cuda", "nvidia-kernel-open-dkms", "nvidia-kernel-dkms",
     }  # fmt: skip
     assert (
         "nvidia-kernel-dkms (= 580.95.05-1) | nvidia-kernel-open-dkms (= 580.95.05-1)"
         in built["nvidia-driver-cuda"].depends
     )
     assert built["nvidia-kernel-dkms"].conflicts == "nvidia-kernel-open-dkms"
-    assert all("simulated" in packages.control(package, "amd64") for package in built.values())
+    assert all("simulated" in control(package, "amd64") for package in built.values())
