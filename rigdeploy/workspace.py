@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +98,9 @@ class Workspace:
         Outside the state directory: a UNIX socket's path holds 108 bytes at most (unix(7)), and a fleet may
         live deep in a home directory.
         """
+        import hashlib
+        import tempfile
+
         digest = hashlib.sha256(str(self.state).encode()).hexdigest()[:8]
         return Path(tempfile.gettempdir()) / f"rigdeploy-{os.getuid()}-{digest}"
 

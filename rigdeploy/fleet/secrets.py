@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,6 +167,8 @@ def _is_command(text: str) -> bool:
 
 def _output_of(command: list[str], secret: Secret, *, stdin: str = "", cwd: str | None = None) -> str:
     """Standard output of a command, without its last line end; its output never reaches an error message."""
+    import subprocess
+
     try:
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, cwd=cwd, timeout=_COMMAND_SECONDS, check=False

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from rigdeploy.errors import PowerBusyError, PowerError, SecretError
-from rigdeploy.power.base import PowerState
 from rigdeploy.power.lock import bmc_lock_path, exclusive
 from rigdeploy.power.look import (
     LONGEST_NAME,
@@ -44,6 +43,8 @@ _AT_HAND = ("env", "file", "inline")
 _DATAGRAM = 4096
 
 Refusal = LogInRefusedError | WrongPasswordError
+Seen = Literal["on", "off"] | Refusal
+"""What a look ends with: a :class:`rigdeploy.power.base.PowerState`'s value, or a log-in that was refused."""
 
 
 class Declared(Protocol):
@@ -82,7 +83,7 @@ class Declared(Protocol):
 
 def sweep(
     bmcs: Mapping[str, Declared], ciphers: Mapping[str, int], locks: Path
-) -> Iterator[tuple[str, PowerState | Refusal | None, float]]:
+) -> Iterator[tuple[str, Seen | None, float]]:
     """Look at each BMC; gives the rig's name, what was seen and the seconds that took, the first to end first.
 
     None: this one is left to its driver. ``ciphers`` has the suite that worked before by ``address:port``. Holds a
@@ -140,7 +141,7 @@ class _Visit:
     def __init__(self, name: str, look: Look, sock: socket.socket) -> None:
         self.name = name
         self.socket = sock
-        self.seen: PowerState | Refusal | None = None
+        self.seen: Seen | None = None
         self.began = time.monotonic()
         self.deadline = self.began + ANSWER_SECONDS
         self._look = look
@@ -177,7 +178,7 @@ class _Visit:
             self.socket.send(self._steps.send(self.socket.recv(_DATAGRAM)))
             self.deadline = time.monotonic() + ANSWER_SECONDS
         except StopIteration as end:
-            self.seen = PowerState.ON if end.value & 1 else PowerState.OFF
+            self.seen = "on" if end.value & 1 else "off"
         except (LogInRefusedError, WrongPasswordError) as refusal:
             self.seen = refusal
         except (MoreNeededError, OSError):

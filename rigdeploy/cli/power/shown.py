@@ -10,16 +10,20 @@ import click
 
 from rigdeploy.cli.batch import Named, present, warn_dropped
 from rigdeploy.errors import RigdeployError
-from rigdeploy.power.base import PowerState
 
 N = TypeVar("N", bound=Named)
+
+_COLORS = {"on": "green", "off": "yellow", "unknown": "magenta"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one rig: its state, whether it was changed, the seconds that took, what its BMC dropped."""
+    """What became of one rig: its state, whether it was changed, the seconds that took, what its BMC dropped.
 
-    state: PowerState
+    ``state`` is a :class:`rigdeploy.power.base.PowerState`'s value: a status alone need not load all of that.
+    """
+
+    state: str
     changed: bool
     seconds: float
     dropped: tuple[str, ...] = ()
@@ -31,14 +35,14 @@ def show(rigs: Sequence[N], results: Iterator[tuple[N, Outcome | RigdeployError]
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
-    row = {"state": outcome.state.value, "changed": outcome.changed, "seconds": round(outcome.seconds, 2)}
+    row = {"state": str(outcome.state), "changed": outcome.changed, "seconds": round(outcome.seconds, 2)}
     return row | {"dropped": list(outcome.dropped)} if outcome.dropped else row
 
 
 def _show(rig: Named, outcome: Outcome, width: int) -> None:
-    color = {PowerState.ON: "green", PowerState.OFF: "yellow", PowerState.UNKNOWN: "magenta"}[outcome.state]
+    color = _COLORS[outcome.state]
     note = f"changed in {outcome.seconds:.1f} s" if outcome.changed else ""
-    if outcome.state is PowerState.UNKNOWN:
+    if outcome.state == "unknown":
         note = "off or unreachable: it has no BMC to ask"
-    click.echo(f"{rig.name:<{width}}  {click.style(f'{outcome.state.value:<7}', fg=color)}  {note}".rstrip())
+    click.echo(f"{rig.name:<{width}}  {click.style(f'{outcome.state:<7}', fg=color)}  {note}".rstrip())
     warn_dropped(rig, outcome.dropped)

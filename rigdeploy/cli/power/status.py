@@ -14,7 +14,6 @@ from rigdeploy.cli.common import json_option, rig_arguments, workspace_options
 from rigdeploy.cli.power.shown import Outcome, show
 from rigdeploy.errors import RigdeployError
 from rigdeploy.fleet.reach import KnownRig, Reach
-from rigdeploy.power.base import Driver, PowerState
 from rigdeploy.power.quirks import QuirkCache
 from rigdeploy.power.sweep import Refusal, in_words, sweep
 from rigdeploy.workspace import Workspace
@@ -22,6 +21,7 @@ from rigdeploy.workspace import Workspace
 if TYPE_CHECKING:
     from rigdeploy.fleet.fleet import Fleet
     from rigdeploy.fleet.models import IpmiPower, Rig
+    from rigdeploy.power.base import Driver
     from rigdeploy.power.policy import Clock, Say
     from rigdeploy.power.sweep import Declared
 
@@ -53,19 +53,19 @@ def _states(
     workspace: Workspace, rigs: Sequence[Rig | KnownRig], fleet: Callable[[], Fleet]
 ) -> Iterator[tuple[Rig | KnownRig, Outcome | RigdeployError]]:
     """The state of each: what answers as it should by one thread, and then the others by their drivers."""
-    workspace.prepare()
     by_name = {rig.name: rig for rig in rigs}
     bmcs = {rig.name: cast("Declared", rig.power) for rig in rigs if rig.power.driver == "ipmi"}
     left = [rig.name for rig in rigs if rig.name not in bmcs]
     for name, seen, seconds in sweep(bmcs, QuirkCache(workspace.state).all("cipher"), workspace.locks):
-        if isinstance(seen, PowerState):
-            yield by_name[name], Outcome(seen, changed=False, seconds=seconds)
-        elif seen is None:
+        if seen is None:
             left.append(name)
+        elif isinstance(seen, str):
+            yield by_name[name], Outcome(seen, changed=False, seconds=seconds)
         else:
-            yield by_name[name], _refused(seen, fleet().rigs[name], workspace)
+            [rig] = fleet().select([name])
+            yield rig, _refused(seen, rig, workspace)
     if left:
-        yield from over(workspace, [fleet().rigs[name] for name in left], _read, changes=False)
+        yield from over(workspace, fleet().select(left), _read, changes=False)
 
 
 def _refused(refusal: Refusal, rig: Rig, workspace: Workspace) -> RigdeployError:
