@@ -51,6 +51,7 @@ _TARGETS = {
 }
 """ComputerSystem.Boot.BootSourceOverrideTarget; the first that a BMC allows is taken."""
 _DEVICES = {target: device for device, targets in _TARGETS.items() for target in targets}
+_KNOWN = frozenset(source.value for source in sushy.BootSource)
 _EFI = {"UEFI": True, "Legacy": False}
 _POLICIES = {
     RestorePolicy.ON: "AlwaysOn",
@@ -126,9 +127,14 @@ class RedfishDriver:
         )
 
     def set_boot_override(self, wanted: BootOverride) -> None:
-        """Send target, how long, and mode, all three every time: AMI's firmware takes no less."""
+        """Send target, how long, and mode, all three every time: AMI's firmware takes no less.
+
+        A service that says nothing of modes gets none: sushy would send it behind the rest, in a request of its own.
+        """
         boot = self._ask(self._boot)
         efi = _EFI.get(str(boot.get("BootSourceOverrideMode"))) if wanted.efi is None else wanted.efi
+        if "BootSourceOverrideMode" not in boot:
+            efi = None
         enabled = "Continuous" if wanted.persistent else "Once"
         if wanted.device is BootDevice.NONE:
             enabled = "Disabled"
@@ -317,7 +323,7 @@ class RedfishDriver:
         if (path := redfish_reports.path(settings)) is None:
             return boot
         coming = table_of(self._document(path).get("Boot"))
-        return boot | {name: value for name, value in coming.items() if value is not None}
+        return coming | boot | {name: value for name, value in coming.items() if value is not None}
 
     def _target(self, device: BootDevice, boot: Mapping[str, Any]) -> str:
         allowed = boot.get("BootSourceOverrideTarget@Redfish.AllowableValues")
@@ -327,7 +333,7 @@ class RedfishDriver:
             if target in allowed:
                 return target
         current = boot.get("BootSourceOverrideTarget")
-        if device is BootDevice.NONE and current in allowed and current in _DEVICES:
+        if device is BootDevice.NONE and current in allowed and current in _KNOWN:
             return str(current)  # disabled, so it does not count
         shown = display(", ".join(map(str, allowed)))
         raise PowerUnsupportedError(f"{self.label} cannot boot from {device}: it offers {shown}")

@@ -1,4 +1,4 @@
-"""sushy-tools' Redfish emulator as a process of its own, and what a plain HTTP client reads from it."""
+"""Redfish services for the tests: sushy-tools' emulator, which plain HTTP reads too, and the strict one; a driver."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import bcrypt
 import pytest
-from power_servers import HOST, PASSWORD, ROOT
+from power_servers import HOST, PASSWORD, ROOT, StrictBmc
+
+from rigdeploy.fleet.models import RedfishPower
+from rigdeploy.power.redfish import RedfishDriver
 
 CONFIG = """\
+import logging
 import random
+logging.basicConfig(level=logging.INFO)  # every request, on standard error
 # An emulated change shows after 1 to 11 s.
 random.randint = lambda least, most: {lag}
 SUSHY_EMULATOR_LISTEN_IP = "{host}"
@@ -99,7 +105,7 @@ class Emulator:
     @property
     def changes(self) -> int:
         """How many requests could have changed something, by the emulator's own log."""
-        return len(re.findall(r'"(?:POST|PUT|PATCH|DELETE) ', self._log.read_text()))
+        return len(re.findall(r'"(?:\x1b\[\d+m)*(?:POST|PUT|PATCH|DELETE) ', self._log.read_text()))
 
     @property
     def power(self) -> str:
@@ -122,3 +128,25 @@ def emulate(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
     yield start
     for emulator in started:
         emulator.close()
+
+
+@pytest.fixture
+def strict_bmc() -> Iterator[StrictBmc]:
+    """A service as strict as AMI's firmware."""
+    with closing(StrictBmc()) as strict:
+        yield strict
+
+
+@pytest.fixture
+def connect_redfish(tmp_path: Path) -> Iterator[Callable[..., RedfishDriver]]:
+    """A driver for a URL, with any field of the declaration replaced; closed at the end."""
+    drivers = []
+
+    def opened(url: str, **fields: Any) -> RedfishDriver:
+        known = {"driver": "redfish", "url": url, "username": "admin", "password": PASSWORD, "timeout_seconds": 20}
+        drivers.append(RedfishDriver("rig01", RedfishPower.model_validate(known | fields), tmp_path))
+        return drivers[-1]
+
+    yield opened
+    for driver in drivers:
+        driver.close()

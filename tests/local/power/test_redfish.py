@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import socket
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
-from typing import Any
 
 import pytest
-from power_servers import ACCOUNT, CHASSIS, HOST, PASSWORD, ROOT, SYSTEM, Answer, Server, StrictBmc, make_certificate
+from power_servers import ACCOUNT, CHASSIS, HOST, ROOT, SYSTEM, Answer, Server, StrictBmc, make_certificate
 
 from rigdeploy.errors import (
     PowerAuthenticationError,
@@ -22,7 +20,6 @@ from rigdeploy.errors import (
     PowerUnreachableError,
     PowerUnsupportedError,
 )
-from rigdeploy.fleet.models import RedfishPower
 from rigdeploy.power import policy, web
 from rigdeploy.power.base import (
     AnswerLostError,
@@ -39,18 +36,13 @@ Connect = Callable[..., RedfishDriver]
 
 
 @pytest.fixture
-def connect(tmp_path: Path) -> Iterator[Connect]:
-    """A driver for a URL, with any field of the declaration replaced; closed at the end."""
-    drivers = []
+def connect(connect_redfish: Connect) -> Connect:
+    return connect_redfish
 
-    def opened(url: str, **fields: Any) -> RedfishDriver:
-        known = {"driver": "redfish", "url": url, "username": "admin", "password": PASSWORD, "timeout_seconds": 20}
-        drivers.append(RedfishDriver("rig01", RedfishPower.model_validate(known | fields), tmp_path))
-        return drivers[-1]
 
-    yield opened
-    for driver in drivers:
-        driver.close()
+@pytest.fixture
+def bmc(strict_bmc: StrictBmc) -> StrictBmc:
+    return strict_bmc
 
 
 # --- the emulator ---------------------------------------------------------------------------------
@@ -193,12 +185,6 @@ def test_plain_http_on_a_tls_url_is_named(connect):
 
 
 # --- as strict as AMI's firmware -------------------------------------------------------------------
-
-
-@pytest.fixture
-def bmc() -> Iterator[StrictBmc]:
-    with closing(StrictBmc()) as strict:
-        yield strict
 
 
 def test_the_boot_override_goes_whole_to_the_settings_resource(bmc, connect):
