@@ -99,6 +99,8 @@ class DriverChoice:
 
     ``pin_package`` holds the branch and goes first. ``dkms``: the modules are built on the node, with ``headers``.
     ``rivals`` are patterns (fnmatch) of packages that must not be there: other branches, flavours and sources.
+    ``preferences`` is an apt preferences file that keeps the driver to one source; of several files that pin a package
+    the first by name counts, so its name has to come before those of NVIDIA's pins (``00-…``).
     ``module`` is what modinfo knows the module as. ``why`` says in a sentence what decided.
     """
 
@@ -110,6 +112,7 @@ class DriverChoice:
     headers: tuple[str, ...]
     rivals: tuple[str, ...]
     fabric_manager: tuple[str, ...]
+    preferences: str
     module: str
     why: str
 
@@ -149,6 +152,7 @@ def _choice(chosen: PackageSet, flavour: str, why: str, *, switches: bool, conta
         headers=() if container or not chosen.dkms else chosen.headers,
         rivals=chosen.rivals,
         fabric_manager=chosen.fabric_manager if switches else (),
+        preferences=chosen.preferences,
         module=chosen.module,
         why=why,
     )
@@ -224,7 +228,7 @@ def _debian_archive(version: str, has: str, branch: str, modules: str, flavour: 
         remedy = f'declare driver: "{has}", or source: nvidia'
         raise DriverChoiceError(message, remedy, "driver")
     reason = {
-        "12": "its open modules are older than its libraries, which refuse them",
+        "12": "its open modules (535.261.03) are older than its libraries, and apt installs no two versions together",
         "13": "its open modules do not build against its own kernels (6.12.107 and later)",
     }[version]
     if modules == "open":

@@ -1,7 +1,7 @@
 """The names of driver packages, by distribution, source, branch and flavour: compute only, without X. Pure data.
 
 Sources: NVIDIA's driver installation guide ("Ubuntu", "Debian", "Version locking", "Recent updates" with the renames of
-590), Ubuntu's server guide ("Install NVIDIA drivers"), Debian's own archive.
+590), Ubuntu's server guide ("Install NVIDIA drivers"), Debian's own archive; others where they are used.
 """
 
 from __future__ import annotations
@@ -43,14 +43,18 @@ class PackageSet:
     headers: tuple[str, ...]
     rivals: tuple[str, ...]
     fabric_manager: tuple[str, ...]
+    preferences: str
     module: str = "nvidia"
 
 
 FIRST_UNBRANCHED = 590
 """From here on NVIDIA's names for Ubuntu carry no branch ("Recent updates": Ubuntu 590 package renames)."""
 
-FIRST_UNBRANCHED_FABRIC = 580
-"""From here on NVIDIA's fabric manager carries no branch, on either distribution."""
+FIRST_SPLIT = 580
+"""From here on NVIDIA has nvidia-persistenced as a package of its own on Ubuntu, and the fabric manager without a branch.
+
+Read in an apt-cache listing of NVIDIA's repository for Ubuntu 24.04 (May 2026) and in lists of its files.
+"""
 
 _PREBUILT = ("linux-modules-nvidia-*", "nvidia-headless-no-dkms-*")
 """Ubuntu's prebuilt modules and what goes with them."""
@@ -91,6 +95,12 @@ _UBUNTU_UNBRANCHED = (
 )
 """The same from 590 on, in NVIDIA's repository for Ubuntu."""
 
+_UBUNTU_FIRMWARE = "nvidia-firmware-[0-9][0-9][0-9]-*"
+"""Ubuntu's own names of the firmware, which go by build and version; NVIDIA's end in the branch, if in that."""
+
+_NVIDIA_ALONE = ("nvidia-driver-pinning-*", "nvidia-persistenced", "nvidia-fabricmanager", "libnvidia-nscq")
+"""Names that NVIDIA's repository for Ubuntu has and Ubuntu has not; the same files are in packages of other names."""
+
 _DEBIAN_OWN = ("nvidia-open-kernel-dkms", "nvidia-tesla-*-kernel-dkms", "nvidia-smi")
 """Names that only Debian's own archive has."""
 
@@ -119,13 +129,14 @@ def debian(release: Release, kernel: str, branch: str, flavour: str, *, from_dis
 
 
 def _ubuntu_signed(release: Release, kernel: str, branch: str, flavour: str) -> PackageSet:
-    # The -server builds: Ubuntu's choice for computing, which get security updates on older releases, too.
-    kind = f"{branch}-server-open" if flavour == "open" else f"{branch}-server"
-    other = f"{branch}-server" if flavour == "open" else f"{branch}-server-open"
-    modules = f"linux-modules-nvidia-{kind}"
+    # The -server builds: Ubuntu's choice for computing. Canonical signs their modules, kernel by kernel.
+    kind, other = f"{branch}-server-open", f"{branch}-server"
+    if flavour == "proprietary":
+        kind, other = other, kind
+    modules = "linux-modules-nvidia-"
     return PackageSet(
         packages=(
-            f"{modules}-{ubuntu_kernel(release, kernel)}",
+            f"{modules}{kind}-{ubuntu_kernel(release, kernel)}",
             f"nvidia-headless-no-dkms-{kind}",
             f"nvidia-utils-{branch}-server",
         ),
@@ -135,55 +146,83 @@ def _ubuntu_signed(release: Release, kernel: str, branch: str, flavour: str) -> 
         headers=(),
         rivals=(
             "nvidia-dkms-*",
+            *_NVIDIA_ALONE,
             *_UBUNTU_UNBRANCHED,
-            "nvidia-driver-pinning-*",
-            *_other_branches("linux-modules-nvidia-", branch),
-            *(pattern for stem in _UBUNTU_STEMS for pattern in _other_branches(f"{stem}-", branch)),
-            f"linux-modules-nvidia-{branch}-[!s]*",
-            *([f"linux-modules-nvidia-{other}-*"] if flavour == "open" else [f"{modules}-open-*"]),
+            *(f"{stem}-{branch}{suffix}" for stem in _UBUNTU_STEMS for suffix in ("", "-open")),
+            f"nvidia-firmware-{branch}-[0-9]*",
+            *(pattern for stem in (modules, *_stems()) for pattern in _other_branches(stem, branch)),
+            f"{modules}{branch}-[!s]*",
+            f"{modules}{other}-*" if flavour == "open" else f"{modules}{branch}-server-open-*",
             f"nvidia-headless-no-dkms-{other}",
         ),
         fabric_manager=(f"nvidia-fabricmanager-{branch}", f"libnvidia-nscq-{branch}"),
+        preferences=_only_from("Ubuntu"),
     )
 
 
 def _ubuntu_nvidia(release: Release, kernel: str, branch: str, flavour: str) -> PackageSet:
-    branched = int(branch) < FIRST_UNBRANCHED
-    suffix = "-open" if flavour == "open" else ""
-    if branched:
-        own = f"nvidia-dkms-{branch}{suffix}"
-        packages = (own, f"libnvidia-compute-{branch}", f"nvidia-utils-{branch}")
-        flavours = {f"nvidia-dkms-{branch}", f"nvidia-dkms-{branch}-open"}
-        others = (*_UBUNTU_UNBRANCHED, *(p for stem in _UBUNTU_STEMS for p in _other_branches(f"{stem}-", branch)))
-        servers = tuple(f"{stem}-{branch}-server*" for stem in _UBUNTU_STEMS)
-        rivals = (*sorted(flavours - {own}), *others, *servers)
-    else:
-        own = f"nvidia-dkms{suffix}"
-        packages = (own, "libnvidia-compute", "nvidia-persistenced")
-        flavours = {"nvidia-dkms", "nvidia-dkms-open"}
-        rivals = (*sorted(flavours - {own}), *(f"{stem}-[0-9][0-9][0-9]*" for stem in _UBUNTU_STEMS))
+    names = _ubuntu_branched(branch) if int(branch) < FIRST_UNBRANCHED else _UBUNTU_NEWER
+    own, other = (names.open, names.proprietary) if flavour == "open" else (names.proprietary, names.open)
     return PackageSet(
-        packages=packages,
+        packages=(own, *names.tools),
         version=f"{branch}.*",
         pin_package=f"nvidia-driver-pinning-{branch}",
         dkms=True,
         headers=(f"linux-headers-{kernel}", f"linux-headers-{ubuntu_kernel(release, kernel)}"),
-        rivals=(*_PREBUILT, *_other_pins(branch), *rivals),
+        rivals=(*_PREBUILT, _UBUNTU_FIRMWARE, *_other_pins(branch), other, *names.rivals),
         fabric_manager=_nvidia_fabric(branch),
+        preferences=_not_from("Ubuntu"),
+    )
+
+
+@dataclass(frozen=True)
+class _UbuntuNames:
+    """NVIDIA's names for Ubuntu: the modules in both flavours, the tools, and who else has the same files."""
+
+    open: str
+    proprietary: str
+    tools: tuple[str, ...]
+    rivals: tuple[str, ...]
+
+
+_UBUNTU_NEWER = _UbuntuNames(
+    "nvidia-dkms-open",
+    "nvidia-dkms",
+    # nvidia-smi is in libnvidia-compute: NVIDIA's guide brings nothing else for computing, and nvidia-utils is gone.
+    ("libnvidia-compute", "nvidia-persistenced"),
+    tuple(f"{stem}-[0-9][0-9][0-9]*" for stem in _UBUNTU_STEMS),
+)
+
+
+def _ubuntu_branched(branch: str) -> _UbuntuNames:
+    # nvidia-smi was in nvidia-utils up to 580.65.06, which is empty since (read in NVIDIA/k8s-test-infra,
+    # deployments/nvml-mock/Dockerfile): asked for by name, it is right for every version.
+    daemon = "nvidia-persistenced" if int(branch) >= FIRST_SPLIT else f"nvidia-compute-utils-{branch}"
+    return _UbuntuNames(
+        f"nvidia-dkms-{branch}-open",
+        f"nvidia-dkms-{branch}",
+        (f"libnvidia-compute-{branch}", f"nvidia-utils-{branch}", daemon),
+        (
+            *_UBUNTU_UNBRANCHED,
+            *(pattern for stem in _stems() for pattern in _other_branches(stem, branch)),
+            *(f"{stem}-{branch}-server*" for stem in _UBUNTU_STEMS),
+        ),
     )
 
 
 def _debian_nvidia(kernel: str, branch: str, flavour: str) -> PackageSet:
-    modules = {"open": "nvidia-kernel-open-dkms", "proprietary": "nvidia-kernel-dkms"}
-    other = "proprietary" if flavour == "open" else "open"
+    own, other = "nvidia-kernel-open-dkms", "nvidia-kernel-dkms"
+    if flavour == "proprietary":
+        own, other = other, own
     return PackageSet(
-        packages=(modules[flavour], "nvidia-driver-cuda", "nvidia-persistenced"),
+        packages=(own, "nvidia-driver-cuda", "nvidia-persistenced"),
         version=f"{branch}.*",
         pin_package=f"nvidia-driver-pinning-{branch}",
         dkms=True,
         headers=_debian_headers(kernel),
-        rivals=(modules[other], *_DEBIAN_OWN, *_other_pins(branch)),
+        rivals=(other, *_DEBIAN_OWN, *_other_pins(branch)),
         fabric_manager=_nvidia_fabric(branch),
+        preferences=_not_from("Debian"),
     )
 
 
@@ -196,8 +235,33 @@ def _debian_own(release: Release, kernel: str) -> PackageSet:
         headers=_debian_headers(kernel),
         rivals=("nvidia-open-kernel-dkms", "nvidia-tesla-*-kernel-dkms", *_DEBIAN_NVIDIA),
         fabric_manager=(),
+        preferences=_only_from("Debian"),
         module="nvidia-current",
     )
+
+
+_DISTRIBUTION_SOURCES = (
+    "src:nvidia-graphics-drivers*:any",
+    "src:nvidia-open-gpu-kernel-modules:any",
+    "src:nvidia-persistenced:any",
+    "src:nvidia-modprobe:any",
+)
+"""The distributions' source packages of the driver. NVIDIA's packages have some of the same names."""
+
+
+def _not_from(origin: str) -> str:
+    """Apt preferences by which a distribution's own driver is never installed, whatever its version."""
+    return _preferences(origin, -1)
+
+
+def _only_from(origin: str) -> str:
+    """Apt preferences by which a distribution's own driver goes before any other's, even as a downgrade."""
+    return _preferences(origin, 1001)
+
+
+def _preferences(origin: str, priority: int) -> str:
+    packages = " ".join(_DISTRIBUTION_SOURCES)
+    return f"Package: {packages}\nPin: release o={origin}\nPin-Priority: {priority}\n"
 
 
 def ubuntu_kernel(release: Release, kernel: str) -> str:
@@ -218,8 +282,12 @@ def _debian_headers(kernel: str) -> tuple[str, ...]:
 
 
 def _nvidia_fabric(branch: str) -> tuple[str, ...]:
-    suffix = "" if int(branch) >= FIRST_UNBRANCHED_FABRIC else f"-{branch}"
+    suffix = "" if int(branch) >= FIRST_SPLIT else f"-{branch}"
     return (f"nvidia-fabricmanager{suffix}",)
+
+
+def _stems() -> tuple[str, ...]:
+    return tuple(f"{stem}-" for stem in _UBUNTU_STEMS)
 
 
 def _other_pins(branch: str) -> tuple[str, ...]:

@@ -80,6 +80,7 @@ choice:
     headers: {description: The kernel's headers that building needs., type: list, elements: str}
     rivals: {description: Patterns of packages that must not be installed., type: list, elements: str}
     fabric_manager: {description: Packages for NVSwitches; empty without any., type: list, elements: str}
+    preferences: {description: An apt preferences file that keeps the driver to one source; first by name., type: str}
     module: {description: The name that modinfo knows the module by., type: str}
     why: {description: What decided., type: str}
 """
