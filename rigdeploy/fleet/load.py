@@ -11,7 +11,7 @@ from rigdeploy.fleet import lint, twins
 from rigdeploy.fleet.catalogue import SHIPPED, Catalogue, read_entry
 from rigdeploy.fleet.document import Document, Place, read
 from rigdeploy.fleet.fleet import Assembly, Fleet, Source
-from rigdeploy.fleet.models import NAME_PATTERN, NAME_RULE, Build, Rig, RigEntry
+from rigdeploy.fleet.models import NAME_PATTERN, NAME_RULE, BmcQuirks, Build, Rig, RigEntry
 from rigdeploy.fleet.validate import did_you_mean, shown, validate
 from rigdeploy.workspace import Workspace
 
@@ -93,7 +93,9 @@ def _rig(
     if problems or entry is None or build is None:
         return None, build, problems
     settings = {key: getattr(entry, key) for key in entry.model_fields_set - {"build", "override"}}
-    return Rig(name=name, build=build, **settings), build, problems
+    board = catalogue.boards.get(build.board)
+    quirks = board.bmc.quirks if board is not None and board.bmc is not None else BmcQuirks()
+    return Rig(name=name, build=build, board_quirks=quirks, **settings), build, problems
 
 
 def _build(

@@ -179,6 +179,23 @@ class LaneGroup(Model):
     lanes: Count
 
 
+class BmcQuirks(Model):
+    """What is known of a BMC's boot overrides by IPMI beforehand.
+
+    ``boot_efi`` is what is asked for where nobody says EFI or legacy, ``boot_dropped`` what it takes and does not keep.
+    """
+
+    boot_efi: bool | None = None
+    boot_dropped: list[Literal["valid", "efi", "persistent"]] | None = None
+
+
+class BoardBmc(Model):
+    """A board's own BMC: its chip, and what of it differs from other BMCs."""
+
+    chip: str
+    quirks: BmcQuirks = BmcQuirks()
+
+
 class Board(Model):
     """A mainboard as the catalogue knows it (``catalogue/boards/ID.yml``).
 
@@ -189,7 +206,7 @@ class Board(Model):
     id: str
     name: str
     dmi: list[str] = []
-    bmc: str | None = None
+    bmc: BoardBmc | None = None
     bios: BiosMenu = BiosMenu()
     memory_channels: Count
     memory_max_gib: Gibibytes
@@ -380,11 +397,13 @@ class Bmc(Model):
     """How the BMC itself is to be set: what happens when mains power comes back, which sensors may be out of range.
 
     ``close`` lists what is closed where it is open: cipher suite 0, users without a name, sessions of IPMI 1.5.
+    ``quirks`` come before what was learned of this BMC, and that before what the catalogue says of its board.
     """
 
     power_restore: Literal["always-on", "always-off", "previous"] | None = None
     close: list[Literal["cipher_0", "null_user", "ipmi_1_5"]] = []
     ignore_sensors: list[str] = []
+    quirks: BmcQuirks = BmcQuirks()
 
     @property
     def settings(self) -> list[str]:
@@ -560,10 +579,14 @@ class RigEntry(RigSettings):
 
 
 class Rig(RigSettings):
-    """One rig of the fleet; ``build`` is the assembled build with the rig's own ``override`` merged in."""
+    """One rig of the fleet; ``build`` is the assembled build with the rig's own ``override`` merged in.
+
+    ``board_quirks`` is what the catalogue says of its board's BMC.
+    """
 
     name: Name
     build: Build
+    board_quirks: BmcQuirks = BmcQuirks()
 
 
 class FleetFile(Model):

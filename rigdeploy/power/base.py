@@ -57,6 +57,17 @@ class BootOverride:
     persistent: bool = False
 
 
+@dataclass(frozen=True)
+class BootQuirks:
+    """What is known of a BMC's boot overrides: what is asked for where nobody says EFI or legacy, and what is lost.
+
+    ``dropped`` has some of ``valid``, ``efi`` and ``persistent``.
+    """
+
+    efi: bool | None = None
+    dropped: frozenset[str] = frozenset()
+
+
 class Health(StrEnum):
     """What a sensor, or a line of an event log, says."""
 
@@ -164,6 +175,11 @@ class Driver(Protocol):
 
 class BootsDriver(Driver, Protocol):
     """A driver with BOOT."""
+
+    @property
+    def boot_quirks(self) -> BootQuirks:
+        """What is known already; asks nobody."""
+        ...
 
     def boot_override(self) -> BootOverride:
         """What the next boot is set to."""

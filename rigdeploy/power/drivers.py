@@ -54,13 +54,14 @@ def _ipmi(rig: Rig, power: IpmiPower, workspace: Workspace, locks: Path) -> Driv
     from rigdeploy.power.quirks import QuirkCache
 
     workspace.prepare()
+    quirks = QuirkCache(workspace.state, rig.bmc.quirks, rig.board_quirks)
     if power.driver == "ipmitool":
         from rigdeploy.power.ipmitool import IpmitoolDriver
 
-        return IpmitoolDriver(rig.name, power, locks, QuirkCache(workspace.state))
+        return IpmitoolDriver(rig.name, power, locks, quirks)
     from rigdeploy.power.ipmi import IpmiDriver
 
-    return IpmiDriver(rig.name, power, locks, QuirkCache(workspace.state))
+    return IpmiDriver(rig.name, power, locks, quirks)
 
 
 def _shut_down(rig: Rig, workspace: Workspace) -> None:

@@ -120,8 +120,10 @@ def _ipmi(
     )
     kept = ipmi_audit.kept_boot_flags(raw) if questions.write_test else None
     if kept is not None:
-        facts = replace(facts, dropped=tuple(flag for flag in _FLAGS if flag not in kept))
-    _learn(QuirkCache(workspace.state), f"{power.address}:{power.port}", facts)
+        dropped = tuple(flag for flag in _FLAGS if flag not in kept)
+        facts = replace(facts, dropped=dropped)
+        if "device" in kept:
+            QuirkCache(workspace.state).put(f"{power.address}:{power.port}", "boot_dropped", sorted(dropped))
     return facts
 
 
@@ -140,14 +142,6 @@ def _working(rig: Rig, power: IpmiPower, workspace: Workspace) -> dict[int, bool
             else:
                 found[suite] = True
     return {suite: found[suite] for suite in SUITES if suite in found}
-
-
-def _learn(quirks: QuirkCache, bmc: str, facts: Facts) -> None:
-    """Keep what later sessions may want to know."""
-    learned = {"firmware": facts.firmware, "suites": facts.offered, "boot_dropped": facts.dropped}
-    for name, value in learned.items():
-        if value is not None:
-            quirks.put(bmc, name, list(value) if isinstance(value, tuple) else value)
 
 
 # --- Redfish ---

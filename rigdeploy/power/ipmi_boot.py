@@ -14,6 +14,7 @@ _TIMER, _FLAGS = 3, 5
 _KEEP = 0x08
 """Parameter 3: do not clear the valid bit when no Chassis Control comes within 60 s."""
 VALID, PERSISTENT, EFI = 0x80, 0x40, 0x20
+PARTS = {"valid": VALID, "efi": EFI, "persistent": PERSISTENT}
 DEVICE = 0x3C
 """The device, as a mask of the second byte."""
 _CODES = {BootDevice.NONE: 0, BootDevice.PXE: 1, BootDevice.DISK: 2, BootDevice.CD: 5, BootDevice.BIOS: 6}

@@ -13,6 +13,7 @@ from rigdeploy.power import ipmi_boot, ipmi_errors, ipmi_events, ipmi_inventory,
 from rigdeploy.power.base import (
     BootDevice,
     BootOverride,
+    BootQuirks,
     Capability,
     EventRecord,
     PowerState,
@@ -125,11 +126,17 @@ class BmcDriver(ABC):
         """Chassis Control: hard reset."""
         self._control(_HARD_RESET)
 
+    @property
+    def boot_quirks(self) -> BootQuirks:
+        """As declared, learned, or known of the board."""
+        efi, dropped = (self._quirks.get(self._bmc, name) for name in ("boot_efi", "boot_dropped"))
+        return BootQuirks(efi, frozenset(dropped or ()))
+
     def boot_override(self) -> BootOverride:
         """What the boot flags say, read from the BMC."""
         with self.in_words():
             flags = ipmi_boot.get(self)
-        found = ipmi_boot.decode(flags, needs_valid=self._quirks.get(self._bmc, "boot_valid") is not False)
+        found = ipmi_boot.decode(flags, needs_valid="valid" not in self.boot_quirks.dropped)
         if found is None:
             raise PowerError(
                 f"{self.label}: the next boot is from something that has no name here (flags {flags.hex(' ')})"
@@ -139,8 +146,8 @@ class BmcDriver(ABC):
     def set_boot_override(self, wanted: BootOverride) -> None:
         """Stop the BMC's timer where it has that, and set the boot flags.
 
-        Whether this BMC keeps the valid bit at all is learned on the way: one that drops it at once, and keeps the
-        device, is believed without it.
+        What this BMC keeps of them is learned on the way: one that drops the valid bit at once, and keeps the device,
+        is believed without it.
         """
         flags = ipmi_boot.encode(wanted)
         with self.in_words():
@@ -148,7 +155,9 @@ class BmcDriver(ABC):
             if wanted.device is not BootDevice.NONE:
                 kept = ipmi_boot.get(self)
                 if kept[1] == flags[1]:
-                    self._quirks.put(self._bmc, "boot_valid", bool(kept[0] & ipmi_boot.VALID))
+                    asked = {name for name, bit in ipmi_boot.PARTS.items() if flags[0] & bit}
+                    lost = {name for name in asked if not kept[0] & ipmi_boot.PARTS[name]}
+                    self._quirks.put(self._bmc, "boot_dropped", sorted(self.boot_quirks.dropped - asked | lost))
 
     def sensors(self) -> Sequence[Sensor]:
         """Every sensor of the BMC's own that answers."""
@@ -166,9 +175,11 @@ class BmcDriver(ABC):
             ipmi_events.clear(self)
 
     def inventory(self) -> Mapping[str, str]:
-        """Get Device ID and the board's FRU."""
+        """Get Device ID and the board's FRU; what was learned under another firmware is forgotten."""
         with self.in_words():
-            return ipmi_inventory.inventory(self)
+            found = ipmi_inventory.inventory(self)
+        self._quirks.saw_firmware(self._bmc, found.get("firmware", ""))
+        return found
 
     def identify(self, seconds: int) -> None:
         """Chassis Identify, for 255 s at most."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from rigdeploy.errors import (
@@ -200,6 +200,10 @@ def set_boot(driver: BootsDriver, wanted: BootOverride, say: Say = silent, clock
         if wanted.device is BootDevice.NONE
         else f"setting the next boot to {wanted.device}"
     )
+    if wanted.efi is None and wanted.device is not BootDevice.NONE:
+        wanted = replace(wanted, efi=driver.boot_quirks.efi)
+    if lost := [part for part in _parts(wanted) if part in driver.boot_quirks.dropped]:
+        say(f"this BMC is known to drop {' and '.join(lost)}")
     deadline = clock.now() + BOOT_SECONDS
     found: BootOverride | None = None
     silence: PowerError | None = None
@@ -236,6 +240,11 @@ def _kept(driver: BootsDriver, wanted: BootOverride, deadline: float, clock: Clo
             return found
         clock.sleep(min(pause, left))
         pause = min(pause * POLL_FACTOR, POLL_MOST)
+
+
+def _parts(wanted: BootOverride) -> list[str]:
+    """What is asked for beside the device."""
+    return ["efi"] * bool(wanted.efi) + ["persistent"] * wanted.persistent
 
 
 def _dropped(wanted: BootOverride, found: BootOverride) -> list[str]:

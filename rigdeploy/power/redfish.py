@@ -23,6 +23,7 @@ from rigdeploy.power.base import (
     AnswerLostError,
     BootDevice,
     BootOverride,
+    BootQuirks,
     Capability,
     EventRecord,
     PowerState,
@@ -68,6 +69,7 @@ class RedfishDriver:
     """One BMC; logs in at the first call and stays logged in, holding the BMC's lock, until ``close()``."""
 
     capabilities = frozenset(Capability)
+    boot_quirks = BootQuirks()
     patience = 15.0
 
     def __init__(self, rig: str, power: RedfishPower, locks: Path) -> None:

@@ -276,7 +276,10 @@ def test_boot_flags_are_tried_and_set_back(fleet, driver):
     assert bmc.state.get_boot(5) == before
     learned = json.loads((fleet.state / "bmc.json").read_text())["bmcs"][f"{bmc.address}:{bmc.port}"]
     assert learned["boot_dropped"] == ["efi", "persistent"]
-    assert learned["suites"] == [3, 17]
+    assert "this BMC is known to drop persistent" in fleet.run("boot", "disk", "rig01", "--persistent", "--yes")[2]
+    bmc.faults.persist_ignored = False
+    assert fleet.run("boot", "disk", "rig01", "--persistent", "--yes")[0] == 0
+    assert "known to drop" not in fleet.run("boot", "disk", "rig01", "--persistent", "--yes")[2]
 
 
 def test_makers_log_ins_are_tried_only_when_asked_and_twice_at_most(fleet):

@@ -13,6 +13,7 @@ from rigdeploy.fleet import lint
 from rigdeploy.fleet.catalogue import SHIPPED, Catalogue
 from rigdeploy.fleet.link import Link
 from rigdeploy.fleet.load import load_fleet
+from rigdeploy.fleet.models import BmcQuirks
 
 CATALOGUE = Catalogue.load()
 
@@ -88,13 +89,14 @@ def test_board_limits() -> None:
 def test_own_boards_and_gpus_beside_the_inventory(make_fleet: MakeFleet) -> None:
     files = {
         "boards/my-board.yml": "name: Mine\nmemory_channels: 2\nmemory_max_gib: 64\nwatts: 50\n"
-        "slots: {A: {link: 4.0 x16}}\n",
+        "slots: {A: {link: 4.0 x16}}\nbmc: {chip: AST2400, quirks: {boot_efi: true, boot_dropped: [persistent]}}\n",
         "gpus/my-card.yml": "name: NVIDIA X\narchitecture: ada\npci_ids: ['10de:ffff']\nlink: 4.0 x16\nmemory_gib: 12\n"
         "memory_mib: {ecc_off: [12282]}\npower: {default: 200, minimum: 100, maximum: 250}\n",
     }
     build = "board: my-board\nslots: {A: {gpu: my-card, link: 4.0 x16}}\nvram_gib: 12\n"
     fleet = load_fleet(make_fleet(FLEET, build, files))
     assert fleet.rigs["rig02"].build.vram_gib == 12
+    assert fleet.rigs["rig02"].board_quirks == BmcQuirks(boot_efi=True, boot_dropped=["persistent"])
     assert fleet.catalogue.gpu_by_pci_id("10de:ffff") is not None
 
 

@@ -16,7 +16,7 @@ from rigdeploy.errors import (
     PowerUnsupportedError,
 )
 from rigdeploy.power import policy
-from rigdeploy.power.base import AnswerLostError, BootDevice, BootOverride, Capability, PowerState
+from rigdeploy.power.base import AnswerLostError, BootDevice, BootOverride, BootQuirks, Capability, PowerState
 from rigdeploy.power.batch import each
 from rigdeploy.power.lock import exclusive
 from rigdeploy.power.policy import Clock, StoppedError
@@ -40,6 +40,7 @@ class FakeRig:
 
     label = "rig01 (fake)"
     patience = 10.0
+    boot_quirks = BootQuirks()
 
     def __init__(self, state, *, answers=(), trouble=(), lag=0.0, lacks=(), boot_answers=(), keeps=None):
         self.capabilities = frozenset(Capability) - set(lacks)
@@ -369,6 +370,30 @@ def test_a_boot_device_that_is_dropped_is_refused_after_three_requests():
         set_boot(rig, PXE)
     assert rig.asked == ["boot pxe"] * policy.ATTEMPTS
     assert rig.time == pytest.approx(policy.ATTEMPTS * policy.LOST_PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "known", "asked", "said"),
+    [
+        (BootOverride(BootDevice.DISK), BootQuirks(), None, ""),
+        (BootOverride(BootDevice.DISK), BootQuirks(efi=True), True, ""),
+        (BootOverride(BootDevice.DISK, efi=False), BootQuirks(efi=True), False, ""),
+        (NO_BOOT, BootQuirks(efi=True, dropped=frozenset({"efi"})), None, ""),
+        (BootOverride(BootDevice.DISK), BootQuirks(True, frozenset({"efi"})), True, "known to drop efi"),
+        (
+            BootOverride(BootDevice.DISK, persistent=True),
+            BootQuirks(dropped=frozenset({"efi", "persistent"})),
+            None,
+            "known to drop persistent",
+        ),
+    ],
+)
+def test_what_is_known_of_a_bmc_is_asked_for_and_told_at_once(wanted, known, asked, said):
+    rig, told = FakeRig(ON), []
+    rig.boot_quirks = known
+    policy.set_boot(rig, wanted, told.append, rig.clock)
+    assert rig.boot.efi is asked
+    assert [line for line in told if "known" in line] == ([f"this BMC is {said}"] if said else [])
 
 
 def test_a_boot_override_may_take_a_moment_to_show():
