@@ -130,7 +130,9 @@ def pinning(lock: str, versions: str) -> Package:
     """The package that keeps the driver at what ``versions`` matches; ``lock``, a branch or a version, is its name."""
     pattern = versions if versions.endswith("*") else f"{versions}-*"
     preferences = f"Package: {_PINNED}\nPin: version {pattern}\nPin-Priority: 1001\n"
-    files: dict[str, str | Path] = {f"etc/apt/preferences.d/nvidia-driver-pinning-{lock}": preferences}
+    # apt reads no file of another extension, and a version's last number would be one (apt_preferences(5)).
+    name = f"nvidia-driver-pinning-{lock}" + (".pref" if "." in lock else "")
+    files: dict[str, str | Path] = {f"etc/apt/preferences.d/{name}": preferences}
     return Package(f"nvidia-driver-pinning-{lock}", f"{lock}-1", f"Keeps the NVIDIA driver at {lock}", files=files)
 
 

@@ -168,6 +168,14 @@ def release_cards(driver: str) -> None:
     shutil.rmtree(path("sys/bus/pci/drivers", driver), ignore_errors=True)
 
 
+def only_signed() -> bool:
+    """Whether Secure Boot keeps out what DKMS built here, for nobody has enrolled its key."""
+    for found in glob.glob(path("sys/firmware/efi/efivars/SecureBoot-*")):
+        with open(found, "rb") as stream:
+            return stream.read()[-1:] == b"\x01"
+    return False
+
+
 def insert(name: str) -> str | None:
     """Load one module; returns the message of the failure, or None."""
     name = plain(name)
@@ -176,6 +184,8 @@ def insert(name: str) -> str | None:
     info = fields(name)
     if info is None:
         return "FATAL: Module {0} not found in directory /lib/modules/{1}".format(name, os.uname().release)
+    if name != "nouveau" and only_signed():
+        return "ERROR: could not insert '{0}': Key was rejected by service".format(name)
     for needed in NEEDS.get(name, []):
         problem = insert(needed)
         if problem:

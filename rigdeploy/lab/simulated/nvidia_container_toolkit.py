@@ -347,6 +347,12 @@ def visible(spec: Json) -> str:
     return "" if wanted in ("void", "none") else wanted
 
 
+def device_number(path: str) -> Json:
+    """Which device a node leads to, as a specification has it."""
+    number = os.stat(path).st_rdev
+    return {"type": "c", "major": os.major(number), "minor": os.minor(number)}
+
+
 def add_cards(path: str) -> None:
     """Edit a container's specification."""
     with open(path) as stream:
@@ -366,8 +372,7 @@ def add_cards(path: str) -> None:
         )
     rules = spec["linux"].setdefault("resources", {}).setdefault("devices", [])
     for node in edits["deviceNodes"]:
-        number = os.stat(node["path"]).st_rdev
-        place = {"type": "c", "major": os.major(number), "minor": os.minor(number)}
+        place = device_number(node["path"])
         spec["linux"].setdefault("devices", []).append({"path": node["path"], "fileMode": 0o666, **place})
         rules.append({"allow": True, "access": "rwm", **place})
     hooks = spec.setdefault("hooks", {})

@@ -105,10 +105,13 @@ def link(address: str) -> tuple[int, int]:
 
 
 def cards() -> list[Card]:
-    """Every card, with the link and the power limit that it has now."""
+    """Every card whose device node is here (a container has but some), with the link and the limits that it has now."""
     with open(path("run/rigdeploy-twin/gpus.json")) as stream:
         found: list[Card] = json.load(stream)
-    for card in found:
+    if os.path.exists(path("dev/nvidiactl")):
+        found = [card for card in found if os.path.exists(path("dev", "nvidia{0}".format(card["index"])))]
+    for index, card in enumerate(found):
+        card["minor"], card["index"] = card["index"], index
         card["gen"], card["width"] = link(card["address"])
         limits = state().get("power_limits", {})
         # The driver starts every card at its default: what a build declares has to be set.
@@ -171,7 +174,7 @@ def identity(card: Card) -> Elements:
         ("driver_model", not_available("current_dm", "pending_dm")),
         ("serial", "N/A"),
         ("uuid", card["uuid"]),
-        ("minor_number", str(card["index"])),
+        ("minor_number", str(card["minor"])),
         ("vbios_version", "94.02.71.40.72"),
         ("multigpu_board", "No"),
         ("board_id", "0x" + card["address"].split(":")[1].lstrip("0") + "00"),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+from rigdeploy.lab.faults import Faults
+
 
 def gpu_driver(root) -> str | None:
     link = root.directory / "sys/bus/pci/devices/0000:41:00.0/driver"
@@ -73,3 +77,34 @@ def test_a_held_module_stays(make_root):
     root.modprobe("nvidia")
     root.write("sys/module/nvidia/refcnt", "1\n")
     assert root.modprobe("-r", "nvidia").returncode == 1
+
+
+def test_what_was_set_is_forgotten_when_the_driver_goes(make_root):
+    root = make_root()
+    root.install_driver()
+    root.modprobe("nvidia")
+    root.smi("-pl", "250")
+    assert root.smi("--query-gpu=power.limit", "--format=csv,noheader").stdout.startswith("250.00 W")
+    root.modprobe("-r", "nvidia")
+    root.modprobe("nvidia")
+    assert json.loads((root.directory / "run/rigdeploy-twin/state.json").read_text()) == {}
+    assert root.smi("--query-gpu=power.limit", "--format=csv,noheader").stdout.startswith("350.00 W")
+
+
+def test_secure_boot_refuses_what_nobody_signed(make_root):
+    root = make_root(faults=Faults(secure_boot=True))
+    root.install_driver()
+    done = root.modprobe("nvidia")
+    assert (done.returncode, "Key was rejected by service" in done.stderr) == (1, True)
+    assert gpu_driver(root) is None
+
+
+def test_dkms_tells_what_became_of_the_modules(make_root):
+    root = make_root()
+    tree = "var/lib/dkms/nvidia/580.95.05"
+    root.write(f"{tree}/build/make.log", "error: no\n")
+    assert root.run("nvidia_dkms.py", "status").stdout == "nvidia/580.95.05: added\n"
+    root.write(f"{tree}/6.1.0-28-amd64/x86_64/module/.keep", "")
+    assert root.run("nvidia_dkms.py", "status").stdout == "nvidia/580.95.05, 6.1.0-28-amd64, x86_64: built\n"
+    root.write("lib/modules/6.1.0-28-amd64/updates/dkms/nvidia.ko", "")
+    assert root.run("nvidia_dkms.py", "status").stdout == "nvidia/580.95.05, 6.1.0-28-amd64, x86_64: installed\n"
