@@ -51,12 +51,13 @@ FIRST_UNBRANCHED = 590
 """From here on NVIDIA's names for Ubuntu carry no branch ("Recent updates": Ubuntu 590 package renames)."""
 
 FIRST_SPLIT = 580
-"""From here on NVIDIA has nvidia-persistenced as a package of its own on Ubuntu, and the fabric manager without a branch.
+"""From here on NVIDIA has nvidia-persistenced as a package of its own on Ubuntu, and a fabric manager without a branch.
 
 Read in an apt-cache listing of NVIDIA's repository for Ubuntu 24.04 (May 2026) and in lists of its files.
 """
 
-_PREBUILT = ("linux-modules-nvidia-*", "nvidia-headless-no-dkms-*")
+_MODULES, _OBJECTS = "linux-modules-nvidia-", "linux-objects-nvidia-"
+_PREBUILT = (f"{_MODULES}*", f"{_OBJECTS}*", "linux-signatures-nvidia-*", "nvidia-headless-no-dkms-*")
 """Ubuntu's prebuilt modules and what goes with them."""
 
 _UBUNTU_STEMS = (
@@ -78,11 +79,12 @@ _UBUNTU_STEMS = (
     "libnvidia-fbc1",
     "libnvidia-gl",
     "libnvidia-gpucomp",
+    "xserver-xorg-video-nvidia",
 )
 """What carries the branch in its name in Ubuntu's archive, and in NVIDIA's repository for Ubuntu up to 580."""
 
 _UBUNTU_UNBRANCHED = (
-    *(stem for stem in _UBUNTU_STEMS if stem.startswith("libnvidia-")),
+    *(stem for stem in _UBUNTU_STEMS if not stem.startswith("nvidia-")),
     "nvidia-dkms",
     "nvidia-dkms-open",
     "nvidia-driver",
@@ -101,10 +103,22 @@ _UBUNTU_FIRMWARE = "nvidia-firmware-[0-9][0-9][0-9]-*"
 _NVIDIA_ALONE = ("nvidia-driver-pinning-*", "nvidia-persistenced", "nvidia-fabricmanager", "libnvidia-nscq")
 """Names that NVIDIA's repository for Ubuntu has and Ubuntu has not; the same files are in packages of other names."""
 
-_DEBIAN_OWN = ("nvidia-open-kernel-dkms", "nvidia-tesla-*-kernel-dkms", "nvidia-smi")
-"""Names that only Debian's own archive has."""
+_DEBIAN_OWN = (
+    "nvidia-open-kernel-*",
+    "nvidia-tesla-*",
+    "nvidia-alternative",
+    "nvidia-legacy-check",
+    "nvidia-smi",
+)
+"""Names that only Debian's own archive has; the alternative renames the modules for modprobe."""
 
-_DEBIAN_NVIDIA = ("nvidia-kernel-open-dkms", "nvidia-driver-cuda", "nvidia-driver-pinning-*")
+_DEBIAN_NVIDIA = (
+    "nvidia-kernel-open-dkms",
+    "nvidia-driver-cuda",
+    "nvidia-driver-pinning-*",
+    "nvidia-fabricmanager*",
+    "libnvidia-gpucomp",
+)
 """Names that only NVIDIA's repository for Debian has."""
 
 
@@ -133,10 +147,9 @@ def _ubuntu_signed(release: Release, kernel: str, branch: str, flavour: str) -> 
     kind, other = f"{branch}-server-open", f"{branch}-server"
     if flavour == "proprietary":
         kind, other = other, kind
-    modules = "linux-modules-nvidia-"
     return PackageSet(
         packages=(
-            f"{modules}{kind}-{ubuntu_kernel(release, kernel)}",
+            f"{_MODULES}{kind}-{ubuntu_kernel(release, kernel)}",
             f"nvidia-headless-no-dkms-{kind}",
             f"nvidia-utils-{branch}-server",
         ),
@@ -150,9 +163,10 @@ def _ubuntu_signed(release: Release, kernel: str, branch: str, flavour: str) -> 
             *_UBUNTU_UNBRANCHED,
             *(f"{stem}-{branch}{suffix}" for stem in _UBUNTU_STEMS for suffix in ("", "-open")),
             f"nvidia-firmware-{branch}-[0-9]*",
-            *(pattern for stem in (modules, *_stems()) for pattern in _other_branches(stem, branch)),
-            f"{modules}{branch}-[!s]*",
-            f"{modules}{other}-*" if flavour == "open" else f"{modules}{branch}-server-open-*",
+            *(pattern for stem in (_MODULES, _OBJECTS, *_stems()) for pattern in _other_branches(stem, branch)),
+            *(f"{stem}{branch}-[!s]*" for stem in (_MODULES, _OBJECTS)),
+            # The kernels' own names (generic, oracle) follow; no one of them begins like open.
+            *(f"{_MODULES}{other}-{rest}" for rest in (("[!o]*", "o[!p]*") if flavour == "open" else ("*",))),
             f"nvidia-headless-no-dkms-{other}",
         ),
         fabric_manager=(f"nvidia-fabricmanager-{branch}", f"libnvidia-nscq-{branch}"),
@@ -206,6 +220,7 @@ def _ubuntu_branched(branch: str) -> _UbuntuNames:
             *_UBUNTU_UNBRANCHED,
             *(pattern for stem in _stems() for pattern in _other_branches(stem, branch)),
             *(f"{stem}-{branch}-server*" for stem in _UBUNTU_STEMS),
+            *(("nvidia-persistenced",) if int(branch) < FIRST_SPLIT else ()),
         ),
     )
 
@@ -233,7 +248,7 @@ def _debian_own(release: Release, kernel: str) -> PackageSet:
         pin_package="",
         dkms=True,
         headers=_debian_headers(kernel),
-        rivals=("nvidia-open-kernel-dkms", "nvidia-tesla-*-kernel-dkms", *_DEBIAN_NVIDIA),
+        rivals=("nvidia-open-kernel-*", "nvidia-tesla-*", *_DEBIAN_NVIDIA),
         fabric_manager=(),
         preferences=_only_from("Debian"),
         module="nvidia-current",
