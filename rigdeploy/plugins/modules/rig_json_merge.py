@@ -21,12 +21,13 @@ short_description: Merge settings into a JSON file and leave everything else in 
 description:
   - Sets what C(values) holds, object by object; any other value, a list too, is replaced as a whole. Keys that are not
     in C(values) stay as they are, so that several roles, an owner and vendor tools can share one file.
-  - A key that the role set in an earlier run (its record says so) and no longer asks for is removed, unless somebody
-    else has given it another value since.
+  - A key that the role set in an earlier run and no longer asks for is removed, unless somebody else has given it
+    another value since. What it set is remembered in C(/var/lib/rigdeploy/settings.d/ROLE.json), before the file is
+    changed, so that a run that failed or was killed leaves nothing behind that nobody takes away.
   - A file that already says so is not touched. One that is no JSON object fails the task. Supports check mode and diff.
 options:
   role:
-    description: Name of the role whose settings these are, which is the name of its record.
+    description: Name of the role whose settings these are.
     type: str
     required: true
   path:
@@ -59,7 +60,7 @@ settings:
   elements: dict
 """
 
-DIRECTORY = Path("/var/lib/rigdeploy/managed.d")
+DIRECTORY = Path("/var/lib/rigdeploy/settings.d")
 INDENT = 4
 
 
@@ -119,17 +120,23 @@ def drop(document: dict[str, Any], key: list[str], sha256: str) -> None:
             del document[name]
 
 
-def read_settings(role: str, path: str) -> list[dict[str, Any]]:
-    """What the role recorded of this file in an earlier run; an unreadable record counts as none."""
+def read_memory(role: str) -> list[dict[str, Any]]:
+    """What the role has set in any file; an unreadable memory counts as none."""
     try:
-        record = json.loads((DIRECTORY / f"{role}.json").read_text(encoding="utf-8"))
-        return [item for item in record.get("settings", []) if item["path"] == path and item["key"]]
-    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+        items = json.loads((DIRECTORY / f"{role}.json").read_text(encoding="utf-8"))
+        return [item for item in items if item["path"] and item["key"] and item["sha256"]]
+    except (OSError, ValueError, TypeError, KeyError):
         return []
 
 
-def write(module: AnsibleModule, path: Path, text: str) -> None:
-    """Replace the file in one step, its owner and mode kept, once the check has nothing against it."""
+def remember(module: AnsibleModule, items: list[dict[str, Any]]) -> None:
+    """Write down what the role has set."""
+    text = json.dumps(items, indent=2, sort_keys=True) + "\n"
+    replace(module, DIRECTORY / f"{module.params['role']}.json", text)
+
+
+def replace(module: AnsibleModule, path: Path, text: str, validate: str | None = None) -> None:
+    """Replace a file in one step, its owner and mode kept, once the check has nothing against it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
     module.add_cleanup_file(temporary)
@@ -138,8 +145,8 @@ def write(module: AnsibleModule, path: Path, text: str) -> None:
         stream.flush()
         os.fchmod(stream.fileno(), 0o644)
         os.fsync(stream.fileno())
-    if module.params["validate"]:
-        status, output, error = module.run_command(module.params["validate"].replace("%s", temporary))
+    if validate:
+        status, output, error = module.run_command(validate.replace("%s", temporary))
         if status != 0:
             said = (error or output).strip()[-2000:]
             module.fail_json(msg=f"{path} would not be accepted, and stays as it is: {said}")
@@ -157,6 +164,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    if not module.params["role"].isidentifier():
+        module.fail_json(msg=f"{module.params['role']!r} is not the name of a role")
     # A link stays one: what it leads to is changed.
     path, values = Path(module.params["path"]).resolve(), module.params["values"]
     try:
@@ -166,16 +175,22 @@ def main() -> None:
         why = error if isinstance(error, MergeError) else f"cannot be read: {error}"
         module.fail_json(msg=f"{path} {why}. Mend it or move it away: nothing is merged into what cannot be read")
     wanted = leaves(values)
+    settings = [{"path": str(path), "key": list(key), "sha256": digest(value)} for key, value in wanted.items()]
+    memory = read_memory(module.params["role"])
+    elsewhere = [item for item in memory if item["path"] != str(path)]
     merged = copy.deepcopy(document)
-    for item in read_settings(module.params["role"], str(path)):
-        if tuple(item["key"]) not in wanted:
+    for item in memory:
+        if item not in elsewhere and tuple(item["key"]) not in wanted:
             drop(merged, item["key"], item["sha256"])
     merge(merged, values)
     changed = merged != document
     after = json.dumps(merged, indent=INDENT, ensure_ascii=False) + "\n" if changed else before
-    if changed and not module.check_mode:
-        write(module, path, after)
-    settings = [{"path": str(path), "key": list(key), "sha256": digest(value)} for key, value in wanted.items()]
+    if not module.check_mode:
+        if changed:
+            remember(module, memory + [item for item in settings if item not in memory])
+            replace(module, path, after, module.params["validate"])
+        if memory != elsewhere + settings:
+            remember(module, elsewhere + settings)
     diff = {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
     module.exit_json(changed=changed, settings=settings, diff=diff)
 

@@ -141,7 +141,7 @@ def has_setting(item: dict[str, Any]) -> bool:
     except (OSError, ValueError, LookupError, TypeError):
         return False
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest() == item["sha256"]
+    return bool(hashlib.sha256(text.encode()).hexdigest() == item["sha256"])
 
 
 def take_record(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:

@@ -11,8 +11,8 @@ rig_managed = load("modules", "rig_managed")
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    for module in (rig_json_merge, rig_managed):
-        monkeypatch.setattr(module, "DIRECTORY", tmp_path / "managed.d")
+    monkeypatch.setattr(rig_json_merge, "DIRECTORY", tmp_path / "settings.d")
+    monkeypatch.setattr(rig_managed, "DIRECTORY", tmp_path / "managed.d")
     return tmp_path / "etc/daemon.json"
 
 
@@ -20,11 +20,7 @@ def merge(file, run, values, text=None, **more):
     if text is not None:
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
-    return run(rig_json_merge, role="docker", path=str(file), values=values, **more)
-
-
-def remember(file, run, result):
-    assert not run(rig_managed, role="docker", inputs="", settings=result["settings"]).get("failed")
+    return run(rig_json_merge, **{"role": "docker", "path": str(file), "values": values} | more)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +42,8 @@ def test_only_what_is_asked_for_changes(file, run, text, values, merged):
     assert json.loads(file.read_text()) == merged
     again = merge(file, run, values)
     assert again["changed"] is False
-    remember(file, run, again)
+    # What it returns, rig_managed finds in the file.
+    assert not run(rig_managed, role="docker", inputs="", settings=again["settings"]).get("failed")
 
 
 def test_the_order_of_others_stays(file, run):
@@ -95,8 +92,9 @@ def test_check_mode_tells_and_changes_nothing(file, run):
 
 
 def test_what_is_no_longer_asked_for_goes_and_nothing_else(file, run):
-    first = merge(file, run, {"a": {"b": 1, "c": 2}, "d": [3], "e": 4}, '{"z": 1, "a": {"own": 0}}')
-    remember(file, run, first)
+    merge(file, run, {"a": {"b": 1, "c": 2}, "d": [3], "e": 4}, '{"z": 1, "a": {"own": 0}}')
+    merge(file, run, {"d": 0}, role="other", path=f"{file}.other")
+    merge(file, run, {"z": 2}, role="docker", path=f"{file}.other")
     document = json.loads(file.read_text())
     file.write_text(json.dumps(document | {"d": [3, "the owner's"]}))
     assert merge(file, run, {"e": 4})["changed"] is True
@@ -104,16 +102,40 @@ def test_what_is_no_longer_asked_for_goes_and_nothing_else(file, run):
 
 
 def test_objects_that_are_empty_without_it_go_too(file, run):
-    remember(file, run, merge(file, run, {"a": {"b": {"c": 1}}, "d": 1}))
+    merge(file, run, {"a": {"b": {"c": 1}}, "d": 1})
     merge(file, run, {"d": 1})
     assert json.loads(file.read_text()) == {"d": 1}
 
 
-@pytest.mark.parametrize("record", ["{", "[]", '{"settings": 1}', '{"settings": [1, {"path": "/x"}]}'])
-def test_a_broken_record_is_none(file, run, record):
-    (file.parents[1] / "managed.d").mkdir()
-    (file.parents[1] / "managed.d/docker.json").write_text(record)
+@pytest.mark.parametrize("memory", ["{", "[]", "1", '[1, {"path": "/x"}]'])
+def test_a_broken_memory_is_none(file, run, memory):
+    (file.parents[1] / "settings.d").mkdir()
+    (file.parents[1] / "settings.d/docker.json").write_text(memory)
     assert merge(file, run, {"a": 1})["changed"] is True
+    merge(file, run, {"b": 1})
+    assert json.loads(file.read_text()) == {"b": 1}
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_run_that_was_killed_leaves_nothing_behind(file, run, monkeypatch, killed_after):
+    """It remembers, changes the file, remembers less; what it was to set is not asked for in the next run."""
+    merge(file, run, {"a": 1, "b": 1})
+    left = [killed_after]
+    replace = rig_json_merge.replace
+
+    def replace_until_killed(*arguments):
+        if not left[0]:
+            raise SystemExit(9)
+        left[0] -= 1
+        replace(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig_json_merge, "replace", replace_until_killed)
+        # It prints nothing.
+        with pytest.raises(ValueError, match="Expecting value"):
+            merge(file, run, {"a": 2, "c": 1})
+    merge(file, run, {"d": 1})
+    assert json.loads(file.read_text()) == {"d": 1}
 
 
 def test_what_the_daemon_refuses_does_not_take_the_old_ones_place(file, run):
