@@ -31,18 +31,24 @@ from rigdeploy.power.base import AnswerLostError
 from rigdeploy.power.ipmi_driver import BmcDriver
 from rigdeploy.power.ipmi_raw import CompletionError
 from rigdeploy.power.ipmi_users import LONGEST_PASSWORD
+from rigdeploy.power.policy import StoppedError
 from rigdeploy.power.quirks import QuirkCache
+from rigdeploy.power.stop import LOOK_SECONDS, Patience
 
 ANSWER_SECONDS = 2
 """How long the tool waits for one datagram's answer (its ``-N``)."""
 TRIES = 3
 """How often something is sent that may be sent again; the tool itself repeats nothing but a log-in's messages."""
-BROKEN_LOG_INS = 10
+BROKEN_LOG_INS = 20
 """How often a log-in is begun again that the BMC had begun to answer."""
+SILENT_LOG_INS = 5
+"""How often, one after another, that ended without a sign of the BMC: the tool does not say what was not answered."""
 _LOG_IN_SECONDS = 90.0
 """No log-in of the tool takes longer: its messages are sent a bounded number of times."""
 _SLACK_SECONDS = 10.0
 """How much longer than its own patience the tool may take, on a busy machine, before it counts as stuck."""
+_STOPPED_SECONDS = 0.5
+"""How long it may take to close its session when we are to stop: a BMC that is there needs less."""
 _OUTPUT_LIMIT = 64 * 1024
 _ENVIRONMENT = ("PATH", "HOME")
 """All that the tool gets of our environment: others may hold secrets, and its messages must stay untranslated."""
@@ -65,9 +71,20 @@ _REFUSALS = {
     "no matching cipher suite": 0x11,
 }
 """The tool's words for RMCP+ status codes (IPMI 2.0, table 13-15)."""
+
+
+class _OutsideError(CompletionCodeError):  # type: ignore[misc]
+    """The level was refused as too high, which a BMC also answers to who asks outside a session.
+
+    The tool does that where an earlier message of its log-in was lost: the log-in is begun again, and only one that
+    ends so every time has a user who may not.
+    """
+
+
 _FAILURES: tuple[tuple[str, Callable[[], Exception]], ...] = (
     *((re.escape(words), partial(MessageStatusCodeError, status)) for words, status in _REFUSALS.items()),
     ("HMAC is invalid", AuthenticationError),
+    (r"Set Session Privilege Level to \w+ failed: Insufficient privilege", partial(_OutsideError, 0x81)),
     (r"Set Session Privilege Level to \w+ failed: ", partial(CompletionCodeError, 0x81)),
     ("Address lookup for", socket.gaierror),
     (
@@ -103,19 +120,23 @@ class IpmitoolDriver(BmcDriver):
         super().__init__(rig, power, locks, quirks)
         self._answer_seconds = answer_seconds
         self._line: _Line | None = None
+        self._patience = Patience()
 
     def _exchange(self, netfn: int, command: int, data: bytes, *, once: bool) -> bytes:
         if once:
             return self._sent_once(netfn, command, data)
         if self._line is not None:
-            with suppress(_SilenceError, _EndedError):
+            with self._dropped_by_a_stop(), suppress(_SilenceError, _EndedError):
                 return self._line.repeated(netfn, command, data)
             self._drop()
+            self._patience.check()
         line = self._logged_in()
         try:
-            return line.repeated(netfn, command, data)
+            with self._dropped_by_a_stop():
+                return line.repeated(netfn, command, data)
         except (_SilenceError, _EndedError) as error:
             self._drop()
+            self._patience.check()
             raise PowerUnreachableError(f"{self.label} has stopped answering", ipmi_errors.CHECK_NETWORK) from error
         except DecodingError as error:
             raise PowerError(f"{self.label} sent an answer that cannot be read: {error}") from error
@@ -129,6 +150,15 @@ class IpmitoolDriver(BmcDriver):
         except _EndedError as error:
             self._drop()
             raise AnswerLostError(f"{self.label} did not answer the request: ipmitool ended") from error
+
+    @contextmanager
+    def _dropped_by_a_stop(self) -> Iterator[None]:
+        """A reading that was abandoned leaves its answer in the line, where it would be taken for the next one's."""
+        try:
+            yield
+        except StoppedError:
+            self._drop()
+            raise
 
     def _log_out(self) -> None:
         self._drop()
@@ -170,17 +200,20 @@ class IpmitoolDriver(BmcDriver):
             raise ipmi_errors.log_in_error(error, self.label, self._power)
 
     def _connect(self, password: str, cipher: int) -> _Line:
-        silent = 0
-        for attempts_left in reversed(range(BROKEN_LOG_INS)):
-            line = _Line(self._power, password, cipher, self._answer_seconds)
+        silent = outside = 0
+        for attempt in range(1, BROKEN_LOG_INS + 1):
+            line = _Line(self._power, password, cipher, self._answer_seconds, self._patience)
             try:
                 line.log_in()
             except _EndedError as ended:
                 line.close()
+                self._patience.check()
                 error = _log_in_failure(str(ended))
-                silent += isinstance(error, TimeoutError) and not _half_way(str(ended))
-                if not attempts_left or silent == TRIES or not ipmi_errors.broken_by_loss(error):
-                    raise error from ended
+                silent = silent + 1 if isinstance(error, TimeoutError) and not _half_way(str(ended)) else 0
+                outside += isinstance(error, _OutsideError)
+                broken = ipmi_errors.broken_by_loss(error) or isinstance(error, _OutsideError)
+                if attempt == BROKEN_LOG_INS or silent == SILENT_LOG_INS or not broken:
+                    raise (TimeoutError() if 0 < outside < attempt and broken else error) from ended
             except BaseException:
                 line.close()
                 raise
@@ -192,8 +225,9 @@ class IpmitoolDriver(BmcDriver):
 class _Line:
     """One process of the tool. Its standard output is a terminal, so that every answer comes at once."""
 
-    def __init__(self, power: IpmiPower, password: str, cipher: int, answer_seconds: int) -> None:
+    def __init__(self, power: IpmiPower, password: str, cipher: int, answer_seconds: int, patience: Patience) -> None:
         self._answer_seconds = answer_seconds
+        self._patience = patience
         self._asked = 0
         self._output, theirs = os.openpty()
         try:
@@ -216,19 +250,19 @@ class _Line:
 
     def log_in(self) -> None:
         """Wait until the tool has a session; _EndedError with what it printed when it gets none."""
-        self._said("", _LOG_IN_SECONDS)
+        self._said("", _LOG_IN_SECONDS, reading=True)
 
     def repeated(self, netfn: int, number: int, data: bytes) -> bytes:
         """A request that may be sent again, and is when its answer does not come."""
         for _ in range(TRIES - 1):
             with suppress(_SilenceError):
-                return self.request(netfn, number, data)
-        return self.request(netfn, number, data)
+                return self.request(netfn, number, data, reading=True)
+        return self.request(netfn, number, data, reading=True)
 
-    def request(self, netfn: int, number: int, data: bytes) -> bytes:
-        """Send a request once; the answer behind its completion code."""
+    def request(self, netfn: int, number: int, data: bytes, *, reading: bool = False) -> bytes:
+        """Send a request once; the answer behind its completion code. ``reading``: a stop need not wait for it."""
         words = " ".join(f"0x{byte:02x}" for byte in (netfn, number, *data))
-        said = self._said(f"raw {words}\n", self._answer_seconds + _SLACK_SECONDS)
+        said = self._said(f"raw {words}\n", self._answer_seconds + _SLACK_SECONDS, reading=reading)
         if refused := _REFUSAL.search(said):
             raise CompletionError(int(refused[1], 16) & 0xFF)
         answered = _ANSWER.search(said)
@@ -247,14 +281,15 @@ class _Line:
         with suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(self._answer_seconds + 1)
+            self._process.wait(_STOPPED_SECONDS if self._patience.ended() else self._answer_seconds + 1)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         os.close(self._output)
 
-    def _said(self, line: str, seconds: float) -> str:
+    def _said(self, line: str, seconds: float, *, reading: bool) -> str:
         """Give the tool a line, and what it prints until it is done with that."""
+        reading = reading and not self._patience.ended()  # what begins after a stop has its last seconds
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
         self._asked += 1
         mark = f"rigdeploy-{self._asked}"
@@ -265,17 +300,19 @@ class _Line:
             pass  # it has ended; what it printed says why
         output, deadline = b"", time.monotonic() + seconds
         while mark.encode() not in output:
-            piece = self._piece(deadline)
+            piece = self._piece(deadline, reading=reading)
             output = (output + piece)[-_OUTPUT_LIMIT:]
             if not piece:
                 raise _EndedError(output.decode(errors="replace"))
         return output.decode(errors="replace")
 
-    def _piece(self, deadline: float) -> bytes:
-        """What is there to read; nothing when the tool has ended or the deadline has come."""
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([self._output], [], [], left)[0]:
-            return b""
+    def _piece(self, deadline: float, *, reading: bool) -> bytes:
+        """What is there to read; nothing when the tool has ended or the deadline, or a stop's, has come."""
+        while not select.select([self._output], [], [], LOOK_SECONDS)[0]:
+            if self._patience.ended() and reading:
+                self._patience.check()
+            if time.monotonic() >= min(deadline, self._patience.until):
+                return b""
         try:
             return os.read(self._output, 4096)
         except OSError:

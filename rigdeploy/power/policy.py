@@ -53,7 +53,12 @@ T = TypeVar("T")
 
 
 class StoppedError(PowerError):
-    """Somebody has asked us to stop; what was asked of a BMC by then is not undone."""
+    """Somebody has asked us to stop; what was asked of a BMC by then is not undone.
+
+    ``told``: it was said how the rig was left.
+    """
+
+    told = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,8 @@ def ensure(
             )
         say("the system did not shut down; cutting its power")
     request = driver.on if want is PowerState.ON else driver.off
-    _Change(driver, want, request, timeout, clock).run(say)
+    with _telling_a_stop(driver, say):
+        _Change(driver, want, request, timeout, clock).run(say)
     return True
 
 
@@ -276,13 +282,24 @@ def _telling_how_it_was_left(driver: Driver, say: Say) -> Iterator[None]:
         yield
     except PowerError as error:
         left = _left(driver, error)
-        if isinstance(error, StoppedError):
+        if isinstance(error, StoppedError) and not error.told:
             say(f"stopped; the rig {left}")
         error.message = f"{error.message}; the rig {left}"
         error.args = (error.message,)
         raise
     except BaseException as error:  # Ctrl-C
         say(f"stopped; the rig {_left(driver, error)}")
+        raise
+
+
+@contextmanager
+def _telling_a_stop(driver: Driver, say: Say) -> Iterator[None]:
+    """Who stops a change that was asked for is told how the rig was left, or that nobody knows."""
+    try:
+        yield
+    except StoppedError as error:
+        say(f"stopped; the rig {_left(driver, error)}")
+        error.told = True
         raise
 
 

@@ -431,7 +431,7 @@ class _Wire(sushy_connector.Connector):  # type: ignore[misc]
             default_request_timeout=web.ANSWER_SECONDS,
             connect_timeout=web.CONNECT_SECONDS,
         )
-        self._session = web.session(power.certificate if power.verify else None)
+        self._session = web.session(power.certificate if power.verify else None, reads=("GET",))
         self._session.headers["Connection"] = "close"  # as sushy's own: BMCs choke on connections that stay
 
     def check_retry_on_exception(self, exception_msg: str) -> bool:  # noqa: ARG002 - sushy's name

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ssl
+import threading
 import time
+from collections.abc import Callable, Container
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +23,7 @@ from rigdeploy.errors import (
     PowerUnreachableError,
 )
 from rigdeploy.node.values import display
+from rigdeploy.power.stop import LOOK_SECONDS, Patience
 
 CONNECT_SECONDS = 10.0
 """How long a connection may take: a BMC that starts is asked again, one that is not there should be told soon."""
@@ -49,14 +54,15 @@ class EndlessError(requests.RequestException):
     """The answer is longer than ANSWER_LIMIT, or takes longer than ANSWER_SECONDS to come."""
 
 
-def session(certificate: str | None) -> requests.Session:
+def session(certificate: str | None, *, reads: Container[str] = ()) -> requests.Session:
     """A session for one host. PowerError when the certificate's file cannot be used.
 
+    ``reads`` are the methods that change nothing: a stop does not wait for their answers (:mod:`.stop`).
     The environment's proxies and ``.netrc`` are left alone: what switches a rig is on our own network.
     """
     made = _Session()
     made.trust_env = False
-    adapter = _Adapter(_only_certificate(certificate) if certificate else None)
+    adapter = _Adapter(_only_certificate(certificate) if certificate else None, reads)
     made.mount("https://", adapter)
     made.mount("http://", adapter)
     return made
@@ -120,14 +126,20 @@ class _Adapter(HTTPAdapter):
     certificate, that very one (by its SHA-256) is as good as a chain to an authority, and better than no check.
     """
 
-    def __init__(self, pinned: bytes | None) -> None:
+    def __init__(self, pinned: bytes | None, reads: Container[str]) -> None:
         super().__init__()
+        self._reads = reads
+        self._patience = Patience()
         self._pinned = _PinnedAdapter(pinned) if pinned is not None else None
         self._is_pinned = False
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
         deadline = time.monotonic() + ANSWER_SECONDS + CONNECT_SECONDS
-        return _within_bounds(self._sent(request, options), deadline)
+
+        def ask() -> requests.Response:
+            return _within_bounds(self._sent(request, options), deadline)
+
+        return _stoppable(ask, self._patience, reading=request.method in self._reads)
 
     def _sent(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:
         if self._pinned is None or not options.get("verify"):
@@ -158,6 +170,29 @@ class _Adapter(HTTPAdapter):
         super().close()
         if self._pinned is not None:
             self._pinned.close()
+
+
+def _stoppable(ask: Callable[[], requests.Response], patience: Patience, *, reading: bool) -> requests.Response:
+    """The answer, waited for in a thread of its own that a stop leaves behind, to end by itself."""
+    reading = reading and not patience.ended()  # what begins after a stop has its last seconds
+    answer: Future[requests.Response] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="request", daemon=True).start()
+    while True:
+        with suppress(TimeoutError):
+            return answer.result(LOOK_SECONDS)
+        if answer.done():
+            return answer.result()
+        if patience.ended() and reading:
+            patience.check()
+        if time.monotonic() >= patience.until:
+            raise requests.ReadTimeout("stopped")
 
 
 class _PinnedAdapter(HTTPAdapter):
