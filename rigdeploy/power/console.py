@@ -11,7 +11,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from rigdeploy.errors import PowerBusyError, PowerError, PowerUnsupportedError, UsageError
@@ -25,7 +25,7 @@ LOG_LIMIT = 16 * 1024 * 1024
 ESCAPE = "~."
 """What a person types, at the beginning of a line, to leave; the tool's own escape."""
 
-_DEACTIVATE, _ACTIVATION_STATUS = 0x49, 0x4A
+_DEACTIVATE, _ACTIVATION_STATUS, _INSTANCE_INFO = 0x49, 0x4A, 0x4B
 _SOL, _FIRST_INSTANCE = 1, 1
 _ANSWER_SECONDS, _TRIES = 2, 4
 _BEGIN_SECONDS = 40.0
@@ -33,10 +33,15 @@ _BEGIN_SECONDS = 40.0
 _END_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 """How soon a capture sees that it is to end."""
+_HOLDER_SECONDS = 5.0
+"""How long the end of a capture waits to hear who has the console."""
+_CLOSED = b"SOL session closed by BMC"
 _READY = b"[SOL Session operational"
 _IN_USE = b"already active on another session"
 _OFF = (b"SOL payload disabled", b"SOL payload type disabled")
 _ABSENT = b"Invalid command"
+_ENDED = "the BMC has closed it, as it does when somebody takes the console"
+_TAKEN = "somebody has taken the console"
 
 
 def attach(driver: BmcDriver, log: Path | None, say: Callable[[str], None]) -> None:
@@ -58,24 +63,70 @@ def attach(driver: BmcDriver, log: Path | None, say: Callable[[str], None]) -> N
             _join(console, record)
 
 
-def capture(driver: BmcDriver, path: Path, stop: threading.Event) -> None:
+def capture(driver: BmcDriver, path: Path, stop: threading.Event) -> str:
     """Write what the console shows to ``path`` (mode 0600, appended, at most LOG_LIMIT bytes) until ``stop`` is set.
 
-    It ends as well when the BMC ends the session, as most do when a person takes the console: it is never taken back.
-    PowerBusyError when somebody has it at the beginning. The driver is closed once that has been asked.
+    A person who takes the console meanwhile wins. Most BMCs then end this session, and with it the capture; with those
+    that do not it ends with ``stop``, and leaves the console to whoever has it by then. Returns why it did not see all
+    there was, which the file ends with too; nothing when it did.
+    PowerBusyError when somebody has the console at the beginning. The driver is closed whenever nothing is asked.
     """
     busy = _in_use(driver)
     driver.close()
     if busy:
         raise _busy(driver)
-    with _recorded(path) as record, _Console(driver) as console:
-        left = LOG_LIMIT
-        while not stop.is_set():
-            piece = console.read(_POLL_SECONDS)
-            if piece is None:
-                return
-            record(piece[:left])
-            left -= len(piece[:left])
+    with _recorded(path) as record, suppress(_GivenUpError), _Console(driver, stop) as console:
+        holder = _Holder(driver)
+        why = _recorded_until(stop, console, record) or (_TAKEN if holder.lost() else "")
+        if why:
+            console.abandon()
+            record(f"\r\n[rigdeploy: this capture has ended: {why}]\r\n".encode())
+        return why
+    return ""
+
+
+def _recorded_until(stop: threading.Event, console: _Console, record: Callable[[bytes], None]) -> str:
+    """Why it ended before ``stop`` was set; nothing when it did not."""
+    left, tail = LOG_LIMIT, b""
+    while not stop.is_set():
+        piece = console.read(_POLL_SECONDS)
+        if piece is None:
+            return _ENDED if _CLOSED in tail else "ipmitool ended"
+        record(piece[:left])
+        left -= len(piece[:left])
+        tail = (tail + piece)[-len(_CLOSED) - 64 :]
+    return ""
+
+
+class _GivenUpError(Exception):
+    """It is to end before it has begun."""
+
+
+class _Holder(threading.Thread):
+    """The session that has the console, asked of the BMC beside the capture, which must not wait for its lock."""
+
+    def __init__(self, driver: BmcDriver) -> None:
+        super().__init__(name="console's holder", daemon=True)
+        self._driver = driver
+        self._first: int | None = None
+        self.start()
+
+    def run(self) -> None:
+        self._first = self._now()
+
+    def lost(self) -> bool:
+        """Whether another session has it by now; a BMC that does not say has not changed hands."""
+        self.join(_HOLDER_SECONDS)
+        if self.is_alive() or not self._first:
+            return False
+        return self._now() not in (None, 0, self._first)
+
+    def _now(self) -> int | None:
+        """Its number at the BMC (24.4), 0 when nobody has the console; None when the BMC does not say."""
+        with closing(self._driver), suppress(PowerError, CompletionError):
+            answer = self._driver.ask(APP, _INSTANCE_INFO, bytes((_SOL, _FIRST_INSTANCE)), least=4)
+            return int.from_bytes(answer[:4], "little")
+        return None
 
 
 def _in_use(driver: BmcDriver) -> bool | None:
@@ -109,10 +160,14 @@ def _join(console: _Console, record: Callable[[bytes], None]) -> None:
 
 
 class _Console:
-    """The tool with the console active, at a terminal of its own; leaving the block ends it, and the payload."""
+    """The tool with the console active, at a terminal of its own; leaving the block ends it, and the payload.
 
-    def __init__(self, driver: BmcDriver) -> None:
+    _GivenUpError when ``stop`` is set before it is active.
+    """
+
+    def __init__(self, driver: BmcDriver, stop: threading.Event | None = None) -> None:
         self._driver = driver
+        self._stop = stop or threading.Event()
         self._early = b""
         self.terminal = -1
 
@@ -148,12 +203,15 @@ class _Console:
         with suppress(OSError):
             _write_all(self.terminal, ESCAPE.encode())
         self._drain()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_SECONDS)
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
         os.close(self.terminal)
+
+    def abandon(self) -> None:
+        """End the tool at once: what it says to the BMC at its end would end the console for whoever has it."""
+        self._process.kill()
+        self._process.wait()
 
     def read(self, seconds: float) -> bytes | None:
         """What the console shows within ``seconds``, which may be nothing; None when it has ended."""
@@ -171,8 +229,10 @@ class _Console:
         """Wait until the payload is active; PowerError when it does not become so."""
         said, deadline = b"", time.monotonic() + _BEGIN_SECONDS
         while _READY not in said or b"\n" not in said.partition(_READY)[2]:
-            piece = self.read(max(0.0, deadline - time.monotonic()))
-            if not piece:
+            piece = self.read(_POLL_SECONDS)
+            if self._stop.is_set():
+                raise _GivenUpError
+            if piece is None or time.monotonic() > deadline:
                 raise self._failure(said)
             said += piece
         self._early = said.partition(_READY)[2].partition(b"\n")[2]
@@ -195,6 +255,8 @@ class _Console:
         deadline = time.monotonic() + _END_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
             if self.read(_POLL_SECONDS) is None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(max(0.0, deadline - time.monotonic()))
                 return
 
 

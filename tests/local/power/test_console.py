@@ -86,13 +86,13 @@ class Capture(threading.Thread):
 
     def __init__(self, driver, path):
         super().__init__()
-        self.path, self.end, self.error = path, threading.Event(), None
+        self.path, self.end, self.error, self.why = path, threading.Event(), None, None
         self._driver = driver
         self.start()
 
     def run(self):
         try:
-            console.capture(self._driver, self.path, self.end)
+            self.why = console.capture(self._driver, self.path, self.end)
         except RigdeployError as error:
             self.error = error
 
@@ -127,6 +127,7 @@ def test_a_capture_writes_what_the_board_says_types_nothing_and_ends(board, driv
     board.say(b"\x1b[31mred\x00\xff\r\n")
     assert capture.shows(b"\x1b[31mred\x00\xff\r\n")
     capture.stop()
+    assert capture.why == ""
     assert board.typed == b""
     assert stat.S_IMODE(capture.path.stat().st_mode) == 0o600
     assert b"SOL" not in capture.path.read_bytes()
@@ -187,6 +188,8 @@ def test_a_person_takes_the_console_over_types_and_leaves(bmc, board, driver, tm
 
     wait_for(b"taking it over")
     wait_for(b"connected; type ~. at")
+    first.stop()  # this BMC did not tell it that the console was taken
+    assert first.why == "somebody has taken the console"
     board.say(b"login: ")
     wait_for(b"login: ")
     os.write(ours, b"root\r\x03")
@@ -205,7 +208,37 @@ def test_a_person_takes_the_console_over_types_and_leaves(bmc, board, driver, tm
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     assert PASSWORD.encode() not in shown
     assert b"login: " not in first.path.read_bytes()
-    first.stop()  # this BMC does not tell it that the console was taken
+    assert first.path.read_bytes().endswith(b"[rigdeploy: this capture has ended: somebody has taken the console]\r\n")
+
+
+def test_a_bmc_that_closes_the_session_ends_the_capture_which_says_so(driver, tmp_path, monkeypatch):
+    """The simulator closes none: a tool in ipmitool's place says what that says then."""
+    tool = tmp_path / "bin" / "ipmitool"
+    tool.parent.mkdir()
+    said = "[SOL Session operational.  Use ~? for help]\\r\\nBooting\\r\\nSOL session closed by BMC\\r\\n"
+    tool.write_text(f"#!/bin/sh\nprintf '{said}'\nexit 1\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    log = tmp_path / "boot.log"
+    why = console.capture(driver(), log, threading.Event())
+    assert why == "the BMC has closed it, as it does when somebody takes the console"
+    assert log.read_bytes().startswith(b"Booting\r\n")
+    assert log.read_bytes().endswith(f"[rigdeploy: this capture has ended: {why}]\r\n".encode())
+
+
+def test_a_capture_that_is_to_end_before_it_has_begun_ends(driver, tmp_path, monkeypatch):
+    tool = tmp_path / "bin" / "ipmitool"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\nexec sleep 60\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(console, "_END_SECONDS", 0.5)
+    capture = Capture(driver(), tmp_path / "boot.log")
+    time.sleep(0.5)
+    started = time.monotonic()
+    capture.stop()
+    assert time.monotonic() - started < 3
+    assert (capture.error, capture.why) == (None, "")
 
 
 def test_a_board_that_floods_fills_no_disk(board, driver, tmp_path, monkeypatch):
