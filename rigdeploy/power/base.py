@@ -79,9 +79,9 @@ class Health(StrEnum):
 
 @dataclass(frozen=True)
 class Sensor:
-    """One sensor. ``kind`` is ``temperature``, ``fan``, ``voltage``, ``power``, ``current`` or ``discrete``.
+    """One sensor. ``kind`` is ``temperature``, ``fan``, ``voltage``, ``power``, ``current``, ``discrete`` or ``other``.
 
-    ``value`` is in ``unit`` (C, RPM, V, W, A); a discrete sensor has none, and its states in ``states``.
+    ``value`` is in ``unit`` (C, F, K, RPM, V, W, A, %); a discrete sensor has none, and its states in ``states``.
     """
 
     name: str
