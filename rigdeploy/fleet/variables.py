@@ -164,7 +164,8 @@ def _stack_variables(stack: GpuStack) -> dict[str, Any]:
             "frameworks_llama_factory": frameworks.llama_factory,
         }
     if stack.metrics:
-        variables["metrics_enabled"] = True
+        variables |= {"metrics_enabled": True}
+        variables |= _source_variables("metrics", stack, "mirror" if source == "mirror" else "release")
     return variables
 
 

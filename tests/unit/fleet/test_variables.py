@@ -93,6 +93,7 @@ def test_only_the_roles_that_are_asked_for_have_variables(make_fleet: MakeFleet)
         "frameworks_deepspeed": False,
         "frameworks_llama_factory": False,
         "metrics_enabled": True,
+        "metrics_source": "release",
     }
 
 
