@@ -146,10 +146,9 @@ class World:
             heard(name, answer)
         return answers
 
-    def run_playbook(self, playbook, directory, workspace, *, hosts, stop, on_event, check, forks):
+    def run_playbook(self, playbook, directory, workspace, *, hosts, roles, stop, on_event, check, forks):
         self.plays.append((playbook.stem, list(hosts), check))
         self.play_hook()
-        role = {"base": "base", "driver": "nvidia_driver"}[playbook.stem]
         if stop.is_set():
             return PlayResult("interrupted", 99, 0.1, directory)
         failures = []
@@ -158,7 +157,7 @@ class World:
             if machine.breaks == playbook.stem:
                 failures.append(Failure(host, "Install packages", "no space left on device"))
             elif not machine.lies and not check:
-                machine.roles.add(role)
+                machine.roles.update(roles)
         changes = dict.fromkeys(hosts, ("Install packages",))
         return PlayResult(
             "failed" if failures else "done", 2 if failures else 0, 0.1, directory, tuple(failures), changes
