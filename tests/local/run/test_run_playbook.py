@@ -69,6 +69,14 @@ def test_a_play_that_works_in_a_private_directory_without_events_on_disk(play, l
     assert not list((directory / "artifacts" / "play" / "job_events").iterdir())
 
 
+def test_only_the_roles_that_are_named_run(play):
+    task = "    - name: {0}\n      ansible.builtin.command: 'true'\n      tags: [{0}]\n"
+    result, _ = play(
+        "".join(map(task.format, ("docker", "podman", "metrics"))), hosts=["one"], roles=["docker", "metrics"]
+    )
+    assert result.changes == {"one": ("docker", "metrics")}
+
+
 def test_limit_and_check_mode(play, tmp_path):
     marker = tmp_path / "marker"
     tasks = f"    - name: Write\n      ansible.builtin.copy: {{dest: {marker}, content: x}}\n"
