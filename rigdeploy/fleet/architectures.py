@@ -27,17 +27,17 @@ RANGES: tuple[tuple[int, int, str], ...] = (
 )
 """First and last device id, and the architecture of what lies between."""
 
-GENERATIONS = ("maxwell", "pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell", "rubin", "newer")
-"""Oldest first; ``newer`` is whatever has an id above all of these."""
-
 KEPLER = "kepler"
 """Whatever is older than Maxwell; no branch that is still built drives it."""
+
+NEWER = "newer"
+"""Whatever has an id above every range."""
 
 
 def architecture_of(pci_id: str) -> str | None:
     """The architecture of ``10de:2204``; ``None`` where the id lies in no known range.
 
-    Ids have only grown since Maxwell, so one above every range is of a card newer than all of these.
+    Ids have grown with the years, so one above every range is of a card newer than all of these.
     """
     vendor, _, device = pci_id.partition(":")
     if vendor != "10de":
@@ -51,4 +51,4 @@ def architecture_of(pci_id: str) -> str | None:
             return name
     if number < RANGES[0][0]:
         return KEPLER
-    return "newer" if number > RANGES[-1][1] else None
+    return NEWER if number > RANGES[-1][1] else None

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rigdeploy.errors import RigdeployError
-from rigdeploy.fleet.architectures import KEPLER, architecture_of
+from rigdeploy.fleet.architectures import KEPLER, NEWER, architecture_of
 from rigdeploy.fleet.driver_packages import PackageSet, debian, supported, ubuntu
 
 OLD = frozenset({"maxwell", "pascal", "volta"})
 """Architectures without a GSP: proprietary modules only."""
 
-NEW = frozenset({"blackwell", "rubin", "newer"})
-"""Architectures without proprietary modules."""
+NEW = frozenset({"blackwell", "rubin", NEWER})
+"""Architectures without proprietary modules: Blackwell and, as NVIDIA's guide has it, all that follow."""
 
 FIRST_BRANCH_OPEN = 515
 FIRST_BRANCH_OPEN_FOR_ALL = 560
@@ -76,7 +76,7 @@ class PciCard:
         return self.class_code[:4] == "0300"
 
     def __str__(self) -> str:
-        return self.name or f"the card {self.device} at {self.address}"
+        return self.name or f"the card at {self.address} ({self.device})"
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,10 @@ def choose_driver(cards: Sequence[PciCard], system: System, *, branch: str, modu
     ``modules`` is auto, open or proprietary; ``source`` is nvidia, mirror (NVIDIA's names) or distro.
     """
     gpus = [card for card in cards if card.is_gpu]
+    if not gpus:
+        raise DriverChoiceError(
+            "there is no NVIDIA card on the PCI bus", "check that the cards are seated and have power"
+        )
     for refusal in refusals(gpus, branch=branch, modules=modules):
         raise refusal
     flavour, why = flavour_for(gpus, branch=branch, modules=modules)

@@ -1,37 +1,71 @@
-"""The software a rig declares against its cards: which driver branch and modules can drive them.
+"""The software a rig declares, against its cards and against itself.
 
-The rules of flavour and branch are NVIDIA's (open modules need a GSP, so Turing and later; Blackwell has no
-proprietary ones and starts at 570; 580 is the last branch for Pascal and Volta; from 615 on all modules are open).
+What drives the cards is ``driver_choice``'s to say, which the role asks again on the node, so that both refuse in the
+same words.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.fleet.document import Place
+from rigdeploy.fleet.driver_choice import (
+    NEW,
+    OLD,
+    DriverChoiceError,
+    PciCard,
+    System,
+    choose_driver,
+    flavour_for,
+    refusals,
+)
 from rigdeploy.fleet.models import Gpu, GpuStack, Rig
 from rigdeploy.fleet.remark import Remark
 
-OLD = frozenset({"pascal", "volta"})
-"""Architectures without a GSP: proprietary modules only."""
-
-NEW = frozenset({"blackwell"})
-"""Architectures without proprietary modules."""
-
-LAST_BRANCH_FOR_OLD = 580
-FIRST_BRANCH_FOR_NEW = 570
-FIRST_BRANCH_ALL_OPEN = 615
-
 CUDA_FLOORS = {11: 450, 12: 525, 13: 580}
-"""The oldest branch that runs applications of a CUDA major version (minor-version compatibility)."""
+"""The oldest branch that runs programs of a CUDA major version (CUDA compatibility guide, minor versions)."""
+
+CUDA_BRANCHES = {
+    "11.8": 520,
+    "12.0": 525,
+    "12.1": 530,
+    "12.2": 535,
+    "12.3": 545,
+    "12.4": 550,
+    "12.5": 555,
+    "12.6": 560,
+    "12.8": 570,
+    "12.9": 575,
+    "13.0": 580,
+    "13.1": 590,
+    "13.2": 595,
+    "13.3": 610,
+    "13.4": 615,
+}
+"""The branch that each CUDA toolkit was released with (CUDA release notes, table of toolkit driver versions)."""
+
+LAST_CUDA_FOR_OLD = 12
+"""CUDA 13 compiles for Turing and later."""
+
+FIRST_CUDA_FOR_NEW = (12, 8)
+"""The first whose compiler knows Blackwell."""
+
+FIRST_BRANCH_FOR_VLLM = 580
+"""vLLM's own builds are of CUDA 13."""
+
+_IMAGE = re.compile(r"^(debian|ubuntu)-([0-9]+(?:\.[0-9]+)?)")
 
 
-def module_flavour(stack: GpuStack, gpus: list[Gpu]) -> str:
-    """``open`` or ``proprietary``: what is declared, or what the cards need."""
-    if stack.modules != "auto":
-        return stack.modules
-    return "proprietary" if any(gpu.architecture in OLD for gpu in gpus) else "open"
+def module_flavour(stack: GpuStack, gpus: list[Gpu], distribution: str = "") -> str:
+    """``open`` or ``proprietary``: what is declared, or what the cards need.
+
+    ``distribution`` is what the node says it is (``debian``): Debian's own driver is proprietary for any card.
+    """
+    if stack.modules == "auto" and stack.package_source == "distro" and distribution == "debian":
+        return "proprietary"
+    return flavour_for(_cards(gpus), branch=stack.driver, modules=stack.modules)[0]
 
 
 def stack_remarks(rig: Rig, catalogue: Catalogue) -> Iterator[Remark]:
@@ -45,39 +79,77 @@ def stack_remarks(rig: Rig, catalogue: Catalogue) -> Iterator[Remark]:
     if stack is None:
         return
     inner = (*at, "gpu_stack")
+    gpus = [catalogue.gpus[slot.gpu] for slot in rig.build.slots.values() if slot.gpu in catalogue.gpus]
     if stack.source == "mirror" and stack.mirror is None:
         yield Remark((*inner, "source"), "a mirror is the source, and none is named", "mirror: {url: …, key: …}")
-    gpus = [catalogue.gpus[slot.gpu] for slot in rig.build.slots.values() if slot.gpu in catalogue.gpus]
-    yield from _driver_remarks(inner, stack, gpus)
+    yield from _driver_remarks(inner, stack, gpus, rig.os.image if rig.os else "")
     yield from _cuda_remarks(inner, stack, gpus)
+    if rig.serve is not None and rig.serve.engine == "vllm":
+        yield from _vllm_remarks((*at, "serve", "engine"), stack, gpus)
 
 
-def _driver_remarks(at: Place, stack: GpuStack, gpus: list[Gpu]) -> Iterator[Remark]:
-    branch, flavour = int(stack.driver), module_flavour(stack, gpus)
-    old = next((gpu for gpu in gpus if gpu.architecture in OLD), None)
-    new = next((gpu for gpu in gpus if gpu.architecture in NEW), None)
-    if old and new:
-        yield Remark(at, f"no driver drives both {old.name} (proprietary modules) and {new.name} (open modules)")
-        return
-    if old and branch > LAST_BRANCH_FOR_OLD:
-        yield Remark((*at, "driver"), f"{old.name} is last driven by branch {LAST_BRANCH_FOR_OLD}, not {branch}")
-    if old and flavour == "open":
-        yield Remark((*at, "modules"), f"{old.name} needs proprietary modules", "write auto or proprietary")
-    if new and branch < FIRST_BRANCH_FOR_NEW:
-        yield Remark((*at, "driver"), f"{new.name} needs branch {FIRST_BRANCH_FOR_NEW} or later, not {branch}")
-    if new and flavour == "proprietary":
-        yield Remark((*at, "modules"), f"{new.name} needs open modules", "write auto or open")
-    if not old and not new and flavour == "proprietary" and branch >= FIRST_BRANCH_ALL_OPEN:
-        message = f"branch {branch} has no proprietary modules (none has from {FIRST_BRANCH_ALL_OPEN} on)"
-        yield Remark((*at, "modules"), message, "write auto or open")
+def _cards(gpus: list[Gpu]) -> list[PciCard]:
+    """The declared cards as they will be on the bus; the catalogue knows what their ids would have to tell."""
+    return [PciCard("", gpu.pci_ids[0], "0300", gpu.name, gpu.architecture) for gpu in gpus]
+
+
+def _driver_remarks(at: Place, stack: GpuStack, gpus: list[Gpu], image: str) -> Iterator[Remark]:
+    found = list(refusals(_cards(gpus), branch=stack.driver, modules=stack.modules))
+    if gpus and not found and (known := _IMAGE.match(image)):
+        system = System(known[1].capitalize(), known[2], kernel="")
+        try:
+            choose_driver(_cards(gpus), system, branch=stack.driver, modules=stack.modules, source=stack.package_source)
+        except DriverChoiceError as error:
+            found.append(error)
+    for refusal in found:
+        place = (*at, refusal.subject) if refusal.subject else at
+        yield Remark(place, refusal.message, refusal.remedy)
 
 
 def _cuda_remarks(at: Place, stack: GpuStack, gpus: list[Gpu]) -> Iterator[Remark]:
-    branch = int(stack.driver)
+    if stack.cuda and stack.package_source == "distro":
+        message = "the distributions have no CUDA toolkit of a version that can be named"
+        yield Remark((*at, "cuda"), message, "declare source: nvidia, or leave cuda out: wheels bring their own")
+    for name in ("cudnn", "nccl"):
+        if getattr(stack, name) and not stack.cuda:
+            yield Remark((*at, name), f"{name} goes with a CUDA toolkit, and none is declared", 'cuda: "13.0"')
     old = next((gpu for gpu in gpus if gpu.architecture in OLD), None)
+    new = next((gpu for gpu in gpus if gpu.architecture in NEW), None)
     for version in stack.cuda:
-        major = int(version.split(".")[0])
-        if branch < (floor := CUDA_FLOORS.get(major, 0)):
-            yield Remark((*at, "cuda"), f"CUDA {version} needs driver branch {floor} or later, not {branch}")
-        if old and major >= max(CUDA_FLOORS):
+        yield from _cuda_branch(at, version, int(stack.driver))
+        number = _number(version)
+        if old and number[0] > LAST_CUDA_FOR_OLD:
             yield Remark((*at, "cuda"), f"CUDA {version} cannot target {old.name}", "12.9 is the last that can")
+        if new and number < FIRST_CUDA_FOR_NEW:
+            message = f"CUDA {version} cannot compile for {new.name}"
+            yield Remark.warning((*at, "cuda"), message, "12.8 is the first that can")
+
+
+def _cuda_branch(at: Place, version: str, branch: int) -> Iterator[Remark]:
+    """An error where programs would not start, a warning where they lack something."""
+    floor, own = CUDA_FLOORS.get(_number(version)[0], 0), CUDA_BRANCHES.get(version, 0)
+    if branch < floor:
+        message = f"CUDA {version} needs driver branch {floor} or later, not {branch}"
+        yield Remark((*at, "cuda"), message, f'declare driver: "{floor}" or a later one')
+    elif branch < own:
+        yield Remark.warning(
+            (*at, "cuda"),
+            f"CUDA {version} was made for driver branch {own}: on {branch} its programs run, but not with what is new "
+            "in it, and not from PTX",
+            f'declare driver: "{own}" or an older toolkit, or compile for the very cards (nvcc -arch=native)',
+        )
+
+
+def _vllm_remarks(at: Place, stack: GpuStack, gpus: list[Gpu]) -> Iterator[Remark]:
+    old = next((gpu for gpu in gpus if gpu.architecture in OLD), None)
+    if old:
+        message = f"vLLM does not run on {old.name}: it needs Turing or later (compute capability 7.5)"
+        yield Remark(at, message, "engine: ollama does")
+    elif int(stack.driver) < FIRST_BRANCH_FOR_VLLM:
+        message = f"vLLM needs driver branch {FIRST_BRANCH_FOR_VLLM} or later, not {stack.driver}"
+        yield Remark(at, message, f'declare driver: "{FIRST_BRANCH_FOR_VLLM}" or a later one')
+
+
+def _number(version: str) -> tuple[int, int]:
+    major, _, minor = version.partition(".")
+    return int(major), int(minor)

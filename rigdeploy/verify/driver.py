@@ -23,7 +23,7 @@ def driver(case: Case) -> Iterator[Finding]:
     yield _branch(case, stack.driver, seen)
     gpus = case.catalogue.gpus
     declared = [gpus[slot.gpu] for slot in case.rig.build.slots.values() if slot.gpu in gpus]
-    yield _flavour(case, module_flavour(stack, declared), seen)
+    yield _flavour(case, module_flavour(stack, declared, case.observation.host.os_id or ""), seen)
     yield from _installed(case, seen)
 
 

@@ -69,10 +69,10 @@ def nvidia_cards(observation: Observation, catalogue: Catalogue) -> list[PciCard
     """NVIDIA's devices on the PCI bus, with what the catalogue knows of them."""
     cards = []
     for device in observation.pci.values():
-        if device.vendor == "10de" and device.pci_id is not None:
-            gpu = catalogue.gpu_by_pci_id(device.pci_id)
+        if device.vendor == "10de":
+            gpu = catalogue.gpu_by_pci_id(device.pci_id or "")
             known = (gpu.name, gpu.architecture) if gpu else ("", "")
-            cards.append(PciCard(device.address, device.pci_id, device.class_code or "", *known))
+            cards.append(PciCard(device.address, device.pci_id or "an unread id", device.class_code or "", *known))
     return cards
 
 
