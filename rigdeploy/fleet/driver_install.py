@@ -85,15 +85,27 @@ class Step:
 
 def read_packages(text: str) -> dict[str, Package]:
     """What is installed, by name, from lines ``name TAB db:Status-Abbrev TAB version`` of dpkg-query."""
-    rows = (line.split("\t") for line in text.splitlines())
-    found = (row for row in rows if len(row) == 3 and row[1][1:2] == "i")  # noqa: PLR2004 - the three fields
+    found = (row for row in _rows(text) if row[1][1:2] == "i")
     return {name: Package(name, version, status.startswith("h")) for name, status, version in found}
 
 
-def plan_install(wanted: Wanted, installed: Mapping[str, Package]) -> InstallPlan:
-    """What to ask apt for. One that fits is left at its version: a newer one of the branch alone changes nothing."""
+def read_leftovers(text: str) -> list[str]:
+    """The packages of the same lines of which only their configuration is left."""
+    return [row[0] for row in _rows(text) if row[1][1:2] == "c"]
+
+
+def _rows(text: str) -> list[list[str]]:
+    rows = (line.split("\t") for line in text.splitlines())
+    return [row for row in rows if len(row) == 3]  # noqa: PLR2004 - the three fields
+
+
+def plan_install(wanted: Wanted, installed: Mapping[str, Package], leftovers: Sequence[str] = ()) -> InstallPlan:
+    """What to ask apt for. One that fits is left at its version: a newer one of the branch alone changes nothing.
+
+    ``leftovers`` were removed, but not their configuration, which is all that a lock consists of.
+    """
     rivals = [name for name in sorted(installed) if wanted.is_rival(name)]
-    pins = [name for name in rivals if fnmatch(name, PINS)]
+    pins = [name for name in (*rivals, *leftovers) if fnmatch(name, PINS) and wanted.is_rival(name)]
     others = [name for name in rivals if name not in pins]
     why = [f"{name} is missing" for name in (*wanted.packages, *wanted.headers) if name not in installed]
     for name in wanted.packages:

@@ -9,7 +9,15 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from rigdeploy.fleet.driver_install import Wanted, plan_install, read_packages, read_simulation, refusals, why_not
+from rigdeploy.fleet.driver_install import (
+    Wanted,
+    plan_install,
+    read_leftovers,
+    read_packages,
+    read_simulation,
+    refusals,
+    why_not,
+)
 
 ARGUMENTS = {
     "choice": {"type": "dict", "required": True},
@@ -30,7 +38,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         _, arguments = self.validate_argument_spec(ARGUMENTS)
         result: dict[str, Any] = super().run(tmp, task_vars)
         if arguments["simulation"] is None:
-            plan = plan_install(Wanted.of(arguments["choice"]), read_packages(arguments["installed"]))
+            known = arguments["installed"]
+            plan = plan_install(Wanted.of(arguments["choice"]), read_packages(known), read_leftovers(known))
             lists = {name: list(value) for name, value in asdict(plan).items()}  # templates add lists to lists
             return result | {"changed": False, "plan": lists, "msg": "; ".join(plan.why)}
         steps = judged(arguments)

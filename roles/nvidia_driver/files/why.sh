@@ -4,7 +4,7 @@
 for log in /var/lib/dkms/nvidia*/*/build/make.log; do
   [ -f "$log" ] || continue
   cp "$log" /var/log/rigdeploy-nvidia-make.log
-  echo "first error: $(grep -m 1 'error:' "$log" || grep -m 1 -i 'error' "$log" || tail -n 1 "$log")"
+  echo "first error: $(grep -m 1 'error:' "$log" || grep -m 1 -iE '(^| )error[ :!]' "$log" || tail -n 1 "$log")"
   echo "the whole log: /var/log/rigdeploy-nvidia-make.log"
 done
 command -v dkms >/dev/null && dkms status
