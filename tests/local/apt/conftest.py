@@ -11,7 +11,6 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -83,39 +82,24 @@ class Apt:
         """Write a preferences file."""
         (self.root / "etc/apt/preferences.d" / name).write_text(text)
 
-    def install(self, *names: str, version: str = "") -> set[str]:
-        """Install as the roles do (no recommended packages, downgrades allowed); the names of what came new.
+    def ask(self, *words: str) -> str:
+        """What apt says it would do for a request, as the roles make it: without recommended packages."""
+        return self._run("install", "--simulate", "--allow-downgrades", *words)
 
-        ``version`` is a pattern, which Ansible's module turns into apt's own choice of those that match.
-        """
-        before = set(self.installed)
-        wanted = [f"{name}={self._best(name, version)}" for name in names] if version else names
-        self._apply(self._run("install", "--simulate", "--allow-downgrades", *wanted))
-        return set(self.installed) - before
+    def install(self, *words: str) -> None:
+        """Do it."""
+        self.apply(self.ask(*words))
 
-    def _best(self, name: str, pattern: str) -> str:
-        said = self._run("policy", name, program="apt-cache")
-        candidate = re.search(r"Candidate: (\S+)", said)
-        if candidate and fnmatch(candidate[1], pattern):
-            return candidate[1]
-        found = [version for one, version in self.offered if one == name and fnmatch(version, pattern)]
-        if not found:
-            raise RefusedError(f"no version of {name} matches {pattern}")
-        raise RefusedError(f"{name}: apt would take {candidate}, not {found}")
-
-    def remove(self, patterns: Iterable[str]) -> set[str]:
-        """Remove what is installed and matches; the names of what went."""
-        before = set(self.installed)
-        names = [name for name in before if any(fnmatch(name, pattern) for pattern in patterns)]
-        if names:
-            self._apply(self._run("remove", "--simulate", *names))
-        return before - set(self.installed)
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove packages, and what depends on them."""
+        self.apply(self._run("remove", "--simulate", *names))
 
     def upgrade(self) -> None:
         """What unattended upgrades and people do."""
-        self._apply(self._run("dist-upgrade", "--simulate"))
+        self.apply(self._run("dist-upgrade", "--simulate"))
 
-    def _apply(self, said: str) -> None:
+    def apply(self, said: str) -> None:
+        """Take it that what apt says was done."""
         for verb, name, _, version in (match.groups() for match in map(_DONE.match, said.splitlines()) if match):
             self.installed.pop(name, None)
             if verb == "Inst":
@@ -136,9 +120,9 @@ class Apt:
         if pins:
             path.write_text("\n".join(archives.PIN.format(branch=pin) for pin in pins))
 
-    def _run(self, *argv: str, program: str = "apt-get") -> str:
+    def _run(self, *argv: str) -> str:
         environment = {**os.environ, "APT_CONFIG": str(self.root / "apt.conf"), "LC_ALL": "C"}
-        done = subprocess.run([program, *argv], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(["apt-get", *argv], env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RefusedError(done.stdout + done.stderr)
         return done.stdout

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from fnmatch import fnmatch
 from functools import cache
 
 import pytest
 
 from rigdeploy.fleet.driver_choice import DriverChoice, PciCard, System, choose_driver
+from rigdeploy.fleet.driver_install import Package as Installed
+from rigdeploy.fleet.driver_install import Wanted, plan_install, read_simulation, refusals
 from tests.local.apt import archives
 from tests.local.apt.conftest import Apt, RefusedError
 
@@ -78,13 +81,26 @@ def choose(
     return choose_driver(cards or (RTX_3090,), system, branch=branch, modules=modules, source=source)
 
 
-def deploy(apt: Apt, choice: DriverChoice) -> None:
-    """What role ``nvidia_driver`` does with a choice."""
+def deploy(apt: Apt, choice: DriverChoice, kernel: str = "") -> None:
+    """What role ``nvidia_driver`` does with a choice: other locks go, its own comes, and one request settles the rest.
+
+    The role's guard has nothing against what apt would do, and afterwards nothing is left to do.
+    """
+    wanted = Wanted.of(asdict(choice))
+    plan = plan_install(wanted, packages_of(apt))
     apt.prefer("00-rigdeploy-nvidia", choice.preferences)
-    apt.remove(choice.rivals)
-    apt.install(*choice.headers, *filter(None, [choice.pin_package]))
-    apt.install(*choice.packages, *choice.fabric_manager, version=choice.version)
-    assert not [name for name in apt.installed for rival in choice.rivals if fnmatch(name, rival)]
+    apt.remove(plan.pins)
+    apt.install(*filter(None, [choice.pin_package]))
+    before = packages_of(apt)
+    said = apt.ask(*(word.partition("=")[0] for word in plan.words)) if plan.words else ""
+    kernels = [name.removeprefix("linux-headers-") for name in choice.headers[:1]] or list(filter(None, [kernel]))
+    assert list(refusals(wanted, before, read_simulation(said), kernels)) == []
+    apt.apply(said)
+    assert plan_install(wanted, packages_of(apt)).why == ()
+
+
+def packages_of(apt: Apt) -> dict[str, Installed]:
+    return {name: Installed(name, version) for name, version in apt.installed.items()}
 
 
 def driver_of(apt: Apt) -> dict[str, str]:
@@ -188,7 +204,7 @@ def test_from_nvidia_for_debian(node, release, source, branch, modules, expected
 def test_ubuntus_own_signed_modules(node, release, kernel, line, branch, version, modules):
     apt = node(release)
     before = dict(apt.installed)
-    deploy(apt, choose(release, branch, "distro", kernel=kernel, modules=modules))
+    deploy(apt, choose(release, branch, "distro", kernel=kernel, modules=modules), kernel)
     expected = UBUNTU_OWN if modules == "open" else closed(UBUNTU_OWN)
     expected = expected.replace("LINE", line).replace("KERNEL", kernel)
     assert set(driver_of(apt)) == named(expected, branch) | {f"nvidia-firmware-{branch}-server-{version}"}
@@ -318,7 +334,7 @@ def test_without_the_preferences_two_sources_would_mix(node):
     apt = node("Ubuntu 24.04")
     choice = choose("Ubuntu 24.04", "580", "nvidia")
     apt.install(choice.pin_package)
-    apt.install(*choice.packages, version=choice.version)
+    apt.install(*choice.packages)
     assert len({version.partition("-")[2] for version in driver_of(apt).values()}) == 2
 
 
