@@ -213,6 +213,15 @@ def _rig_remarks(rig: Rig) -> Iterator[Remark]:
         yield Remark(
             (*at, "base", "timezone"), f"no time zone is called '{rig.base.timezone}'", "such as Europe/Berlin"
         )
+    names: set[str] = set()
+    for index, user in enumerate(rig.base.users):
+        place = (*at, "base", "users", index, "name")
+        if user.name in ("root", rig.ssh.user):
+            remedy = "its keys are the way in, and stay as they are: declare the people beside it"
+            yield Remark(place, f"{user.name} can not be a declared user", remedy)
+        if user.name in names:
+            yield Remark(place, f"{user.name} is declared already")
+        names.add(user.name)
 
 
 def _is_time_zone(name: str) -> bool:

@@ -520,7 +520,9 @@ class DataDisk(Model):
     """
 
     serial: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="as lsblk -o SERIAL,WWN prints it")]
-    mount: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$", description="an absolute path")] = "/srv/models"
+    mount: Annotated[
+        str, Field(pattern=r"^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$", description="an absolute path without . and ..")
+    ] = "/srv/models"
     filesystem: Literal["ext4", "xfs"] = "ext4"
     format: Literal["never", "if-empty"] = "never"
 
