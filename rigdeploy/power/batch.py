@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 from rigdeploy.errors import RigdeployError
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 WORKERS = 128
 """Threads at most; most of their time is waiting, for a BMC, a power supply or a person."""
+
+LISTENS = 0.5
+"""Seconds after which the caller's thread looks up at the latest.
+
+A signal that another thread was given is heard only when the main thread runs again.
+"""
 
 T = TypeVar("T")
 
@@ -37,8 +43,8 @@ def each(
     """Call ``work`` for every rig; gives each rig with its result or its error, the first to end first.
 
     Work waits by the clock that it is given, and for a BMC's lock in the same way: when the caller stops early
-    (Ctrl-C), waiting ends at once, and what has been asked of a BMC by then is not undone. Only an answer that is due
-    is waited for, which takes a silent BMC up to half a minute; ``stopping`` is called before that.
+    (Ctrl-C), waiting ends at once, and what has been asked of a BMC by then is not undone. Only the answer to a change
+    is waited for, some seconds (``power.stop``); ``stopping`` is called before that.
     """
     stop = threading.Event()
     clock = stoppable(stop)
@@ -49,7 +55,7 @@ def each(
     with ThreadPoolExecutor(max(1, min(WORKERS, len(rigs))), initializer=begin) as pool:
         futures = {pool.submit(work, rig, clock): rig for rig in rigs}
         try:
-            for future in as_completed(futures):
+            for future in _as_they_end(futures):
                 error = future.exception()
                 if error is not None and not isinstance(error, RigdeployError):
                     raise error
@@ -61,3 +67,11 @@ def each(
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_they_end(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
+    """Futures in the order in which they end."""
+    left = set(futures)
+    while left:
+        done, left = wait(left, LISTENS, FIRST_COMPLETED)
+        yield from done

@@ -70,17 +70,16 @@ def test_ctrl_c_is_heard_before_the_last_answers_are_waited_for(monkeypatch):
     order = []
     began = threading.Event()
 
-    def interrupted(futures):
+    def interrupted(*_):
         assert began.wait(10)
         raise KeyboardInterrupt
-        yield
 
     def work(rig, clock):
         began.set()
         time.sleep(0.3)
         order.append("answer")
 
-    monkeypatch.setattr("rigdeploy.power.batch.as_completed", interrupted)
+    monkeypatch.setattr("rigdeploy.power.batch.wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(each(RIGS[:1], work, lambda: order.append("told")))
     assert order == ["told", "answer"]
