@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from tests.local.apt import archives
 from tests.local.apt.archives import Package
 
 ROLE = content_dir() / "roles/package_source"
+Publish = Callable[[str, str, list[Package]], Path]
+
 _DONE = re.compile(r"^(Inst|Remv) (\S+)(?: \[(\S+)\])?(?: \((\S+) )?")
 
 
@@ -129,7 +131,7 @@ class Apt:
 
 
 @pytest.fixture(scope="session")
-def signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Callable[[str, str, list[Package]], Path]]:
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Publish]]:
     """A key, and a function that publishes packages in a repository signed with it (once per name)."""
     base = tmp_path_factory.mktemp("archives")
     home = base / "gpg"
