@@ -1,0 +1,75 @@
+"""Works out what apt is to do for the CUDA toolkits, and refuses what it must not do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from rigdeploy.errors import RigdeployError
+from rigdeploy.fleet.cuda_install import CudaPlan, Declared, plan_cuda, refusals
+from rigdeploy.fleet.driver_install import read_packages, read_simulation, why_not
+
+ARGUMENTS = {
+    "versions": {"type": "list", "elements": "str", "default": []},
+    "cudnn": {"type": "bool", "default": False},
+    "nccl": {"type": "bool", "default": False},
+    "installed": {"type": "str", "required": True},
+    "record": {"type": "str", "default": ""},
+    "nccl_offers": {"type": "str", "default": ""},
+    "simulation": {"type": "dict"},
+}
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+    """``rig_cuda_install``: without ``simulation`` the plan, with it the verdict on what apt would do."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Plan, or judge and fail with every reason."""
+        _, arguments = self.validate_argument_spec(ARGUMENTS)
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        try:
+            plan = planned(arguments)
+        except RigdeployError as error:
+            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
+        steps = [] if arguments["simulation"] is None else judged(plan, arguments)
+        # In check mode nothing will be installed: what would be counts here.
+        lists = {name: list(value) for name, value in asdict(plan).items()}
+        return result | {"changed": bool(steps) and self._task.check_mode, "plan": lists, "steps": steps}
+
+
+def planned(arguments: Mapping[str, Any]) -> CudaPlan:
+    """The plan for what is declared."""
+    declared = Declared(tuple(arguments["versions"]), arguments["cudnn"], arguments["nccl"])
+    recorded = recorded_packages(arguments["record"])
+    return plan_cuda(declared, read_packages(arguments["installed"]), recorded, arguments["nccl_offers"])
+
+
+def recorded_packages(text: str) -> list[str]:
+    """The names of the packages in a record that the node keeps; none when it is no such record."""
+    try:
+        packages = json.loads(text)["packages"]
+        return [str(package["name"]) for package in packages]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def judged(plan: CudaPlan, arguments: Mapping[str, Any]) -> list[str]:
+    """The names of the packages that apt would change; raises where it must not."""
+    installed = read_packages(arguments["installed"])
+    simulation = arguments["simulation"]
+    if simulation["rc"] != 0:
+        message, remedy = why_not(simulation["stderr"] + "\n" + simulation["stdout"], installed)
+        raise AnsibleActionFail(f"nothing was installed: {message}. {remedy}".strip())
+    steps = read_simulation(simulation["stdout"])
+    reasons = list(refusals(plan, installed, steps))
+    if reasons:
+        raise AnsibleActionFail("nothing was installed, for " + "; and ".join(reasons))
+    return [step.name for step in steps]
