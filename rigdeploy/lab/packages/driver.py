@@ -80,7 +80,7 @@ _PERSISTENCED = """\
 [Unit]
 Description=NVIDIA Persistence Daemon (simulated)
 [Service]
-Type=simple
+Type=notify
 ExecStart=/usr/bin/nvidia-persistenced --verbose
 Restart=no
 [Install]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -25,6 +26,14 @@ def hold(holding: bool) -> None:
         stream.write("1\n" if holding else "0\n")
 
 
+def say_ready() -> None:
+    """Tell systemd that the cards are held: the real daemon puts itself into the background only then."""
+    place = os.environ.get("NOTIFY_SOCKET", "")
+    if place:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"READY=1", "\0" + place[1:] if place.startswith("@") else place)
+
+
 def main() -> int:
     """Hold the cards until told to stop."""
     if "--version" in sys.argv or "-v" in sys.argv:
@@ -36,6 +45,7 @@ def main() -> int:
         sys.stderr.write("Failed to query NVIDIA devices. Please ensure that the NVIDIA device files exist.\n")
         return 1
     hold(True)
+    say_ready()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     hold(False)
     return 0

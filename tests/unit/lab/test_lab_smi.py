@@ -123,3 +123,41 @@ def test_it_says_that_it_is_simulated(make_root):
     root = make_root()
     for tool in (root.smi("--version"), root.modprobe("--version"), root.run("dmesg.py", "--version")):
         assert "simulated" in tool.stdout
+
+
+def test_limits_and_clocks_are_set_in_the_real_tools_words(loaded):
+    root = loaded()
+    assert root.smi("-i", "0", "-pl", "280").stdout.splitlines()[0] == (
+        "Power limit for GPU 00000000:41:00.0 was set to 280.00 W from 350.00 W."
+    )
+    refused = root.smi("-pl", "501")
+    assert refused.returncode == 2
+    assert "should be between 100.00 W and 500.00 W for GPU 00000000:41:00.0\nTerminating early" in refused.stdout
+    locked = root.smi("-i", "0", "-lgc", "0,1500").stdout
+    assert 'GPU clocks set to "(gpuClkMin 0, gpuClkMax 1500)" for GPU 00000000:41:00.0' in locked
+    assert "Warning: persistence mode is disabled on device 00000000:41:00.0" in locked
+    assert locked.endswith("All done.\n")
+    report = root.smi("-q", "-d", "POWER", "-i", "0").stdout
+    assert re.search(r"Requested Power Limit +: 280\.00 W", report)
+    assert "Clocks" not in report
+
+
+def test_a_locked_clock_holds_a_busy_card_until_it_is_reset(loaded):
+    root = loaded(faults=Faults(slots={"PCIE3": SlotFault(busy=True)}))
+    ask = ("-i", "00000000:41:00.0", "--query-gpu=clocks.gr", "--format=csv,noheader,nounits")
+    before = root.smi(*ask).stdout
+    root.smi("-i", "00000000:41:00.0", "--lock-gpu-clocks=0,1200")
+    assert (before, root.smi(*ask).stdout) == ("1695\n", "1200\n")
+    root.smi("-rgc")
+    assert root.smi(*ask).stdout == before
+
+
+def test_only_the_cards_that_have_a_node_here_are_shown(loaded):
+    root = loaded()
+    for name in ("nvidiactl", "nvidia2"):
+        root.write(f"dev/{name}", "")
+    for number in (0, 1, 3):
+        (root.directory / f"dev/nvidia{number}").unlink(missing_ok=True)
+    shown = root.smi("--query-gpu=index,pci.bus_id", "--format=csv,noheader").stdout
+    assert len(shown.splitlines()) == 1
+    assert shown.startswith("0, ")
