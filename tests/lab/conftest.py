@@ -57,12 +57,13 @@ class LabFleet:
         """Run a tool in the lab's network."""
         return _run(["nsenter", f"--net=/run/netns/{self.lab.netns}", *map(str, argv)], timeout)
 
-    def ssh(self, rig: str, script: str) -> subprocess.CompletedProcess[str]:
+    def ssh(self, rig: str, script: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a script on a node, whatever its host key is."""
         twin = self.twin(rig)
         options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=2", "LogLevel=ERROR"]
         flags = [word for option in [*options, "BatchMode=yes"] for word in ("-o", option)]
-        return self.inside("ssh", "-F", "none", "-i", self.lab.private_key, *flags, f"root@{twin.address}", script)
+        command = ["ssh", "-F", "none", "-i", self.lab.private_key, *flags, f"root@{twin.address}", script]
+        return self.inside(*command, timeout=timeout)
 
     def node(self, rig: str, script: str) -> str:
         """Run a script on a node that answers, and return what it printed."""
