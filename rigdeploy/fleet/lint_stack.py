@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from rigdeploy.fleet.catalogue import Catalogue
+from rigdeploy.fleet.cuda_versions import CUDA_BRANCHES, CUDA_FLOORS, number
 from rigdeploy.fleet.document import Place
 from rigdeploy.fleet.driver_choice import (
     NEW,
@@ -21,30 +22,9 @@ from rigdeploy.fleet.driver_choice import (
     flavour_for,
     refusals,
 )
-from rigdeploy.fleet.models import Gpu, GpuStack, Rig
+from rigdeploy.fleet.models import Frameworks, Gpu, GpuStack, Rig
 from rigdeploy.fleet.remark import Remark
-
-CUDA_FLOORS = {11: 450, 12: 525, 13: 580}
-"""The oldest branch that runs programs of a CUDA major version (CUDA compatibility guide, minor versions)."""
-
-CUDA_BRANCHES = {
-    "11.8": 520,
-    "12.0": 525,
-    "12.1": 530,
-    "12.2": 535,
-    "12.3": 545,
-    "12.4": 550,
-    "12.5": 555,
-    "12.6": 560,
-    "12.8": 570,
-    "12.9": 575,
-    "13.0": 580,
-    "13.1": 590,
-    "13.2": 595,
-    "13.3": 610,
-    "13.4": 615,
-}
-"""The branch that each CUDA toolkit was released with (CUDA release notes, table of toolkit driver versions)."""
+from rigdeploy.fleet.torch_choice import TorchChoiceError, choose_torch
 
 LAST_CUDA_FOR_OLD = 12
 """CUDA 13 compiles for Turing and later."""
@@ -84,6 +64,8 @@ def stack_remarks(rig: Rig, catalogue: Catalogue) -> Iterator[Remark]:
         yield Remark((*inner, "source"), "a mirror is the source, and none is named", "mirror: {url: …, key: …}")
     yield from _driver_remarks(inner, stack, gpus, rig.os.image if rig.os else "")
     yield from _cuda_remarks(inner, stack, gpus)
+    if stack.frameworks is not None:
+        yield from _frameworks_remarks((*inner, "frameworks"), stack.frameworks, gpus, int(stack.driver))
     if rig.serve is not None and rig.serve.engine == "vllm":
         yield from _vllm_remarks((*at, "serve", "engine"), stack, gpus)
 
@@ -117,17 +99,16 @@ def _cuda_remarks(at: Place, stack: GpuStack, gpus: list[Gpu]) -> Iterator[Remar
     new = next((gpu for gpu in gpus if gpu.architecture in NEW), None)
     for version in stack.cuda:
         yield from _cuda_branch(at, version, int(stack.driver))
-        number = _number(version)
-        if old and number[0] > LAST_CUDA_FOR_OLD:
+        if old and number(version)[0] > LAST_CUDA_FOR_OLD:
             yield Remark((*at, "cuda"), f"CUDA {version} cannot target {old.name}", "12.9 is the last that can")
-        if new and number < FIRST_CUDA_FOR_NEW:
+        if new and number(version) < FIRST_CUDA_FOR_NEW:
             message = f"CUDA {version} cannot compile for {new.name}"
             yield Remark.warning((*at, "cuda"), message, "12.8 is the first that can")
 
 
 def _cuda_branch(at: Place, version: str, branch: int) -> Iterator[Remark]:
     """An error where programs would not start, a warning where they lack something."""
-    floor, own = CUDA_FLOORS.get(_number(version)[0], 0), CUDA_BRANCHES.get(version, 0)
+    floor, own = CUDA_FLOORS.get(number(version)[0], 0), CUDA_BRANCHES.get(version, 0)
     if branch < floor:
         message = f"CUDA {version} needs driver branch {floor} or later, not {branch}"
         yield Remark((*at, "cuda"), message, f'declare driver: "{floor}" or a later one')
@@ -140,6 +121,16 @@ def _cuda_branch(at: Place, version: str, branch: int) -> Iterator[Remark]:
         )
 
 
+def _frameworks_remarks(at: Place, frameworks: Frameworks, gpus: list[Gpu], branch: int) -> Iterator[Remark]:
+    """What an index of one's own has is only known when the role asks it."""
+    if frameworks.index is not None:
+        return
+    try:
+        choose_torch(_cards(gpus), pytorch=frameworks.pytorch, branch=branch)
+    except TorchChoiceError as refusal:
+        yield Remark((*at, "pytorch"), refusal.message, refusal.remedy)
+
+
 def _vllm_remarks(at: Place, stack: GpuStack, gpus: list[Gpu]) -> Iterator[Remark]:
     old = next((gpu for gpu in gpus if gpu.architecture in OLD), None)
     if old:
@@ -148,8 +139,3 @@ def _vllm_remarks(at: Place, stack: GpuStack, gpus: list[Gpu]) -> Iterator[Remar
     elif int(stack.driver) < FIRST_BRANCH_FOR_VLLM:
         message = f"vLLM needs driver branch {FIRST_BRANCH_FOR_VLLM} or later, not {stack.driver}"
         yield Remark(at, message, f'declare driver: "{FIRST_BRANCH_FOR_VLLM}" or a later one')
-
-
-def _number(version: str) -> tuple[int, int]:
-    major, _, minor = version.partition(".")
-    return int(major), int(minor)

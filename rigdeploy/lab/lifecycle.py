@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rigdeploy.errors import LabError
-from rigdeploy.lab import bmc, mirror, network, node, processes, root, twins
+from rigdeploy.lab import bmc, mirror, network, node, processes, root, twins, wheels
 from rigdeploy.lab.twins import MOST_TWINS, Lab, Twin
 from rigdeploy.workspace import Workspace
 
@@ -41,11 +41,11 @@ def up(workspace: Workspace, fleet: Fleet, say: Say, rigs: Iterable[str] = ()) -
     lab = Lab.of(workspace)
     with lab.lock():
         cached = root.ensure_root(say)
-        nvidia = root.ensure_nvidia(say)
+        nvidia, index = root.ensure_nvidia(say), wheels.ensure_index(say)
         _make_key(lab)
         say("starting the lab's network and package mirror")
         network.create_hub(lab)
-        mirror.start(lab, {"debian": cached / "debian", "nvidia": nvidia})
+        mirror.start(lab, {"debian": cached / "debian", "nvidia": nvidia, "pypi": index})
         for name in list(rigs) or list(fleet.rigs):
             _build(lab, fleet, name, cached / "root", say)
         for twin in lab.twins():

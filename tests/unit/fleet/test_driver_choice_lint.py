@@ -53,6 +53,10 @@ REMARKS = [
     ("rtx-4090", {"source": "distro", "cuda": "13.0"}, ("error", "cuda", "no CUDA toolkit of a version that")),
     ("rtx-4090", {"cudnn": True}, ("error", "cudnn", "none is declared")),
     ("rtx-4090", {"nccl": True}, ("error", "nccl", "none is declared")),
+    ("rtx-4090", {"frameworks": {"pytorch": "2.9"}}, None),
+    ("p40", {"frameworks": {"pytorch": "2.15"}}, ("error", "frameworks.pytorch", "no build of PyTorch 2.15 has code")),
+    ("rtx-4090", {"frameworks": {"pytorch": "3.1"}}, ("error", "frameworks.pytorch", "not known here")),
+    ("rtx-4090", {"frameworks": {"pytorch": "3.1", "index": "https://pypi.example.com/simple"}}, None),
     ("p40", {"driver": "590"}, ("error", "driver", "last driven by branch 580")),
     ("t4", {"driver": "470", "modules": "open"}, ("error", "modules", "branch 470 has no open modules")),
 ]  # fmt: skip
