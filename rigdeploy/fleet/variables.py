@@ -162,6 +162,8 @@ def _stack_variables(stack: GpuStack) -> dict[str, Any]:
             "frameworks_index_url": frameworks.index or "",
             "frameworks_deepspeed": frameworks.deepspeed,
             "frameworks_llama_factory": frameworks.llama_factory,
+            # PyTorch's build follows from it: the role is due when it changes.
+            "frameworks_driver_branch": stack.driver,
         }
     if stack.metrics:
         variables |= {"metrics_enabled": True}

@@ -92,6 +92,7 @@ def test_only_the_roles_that_are_asked_for_have_variables(make_fleet: MakeFleet)
         "frameworks_index_url": "",
         "frameworks_deepspeed": False,
         "frameworks_llama_factory": False,
+        "frameworks_driver_branch": "580",
         "metrics_enabled": True,
         "metrics_source": "release",
     }
