@@ -46,6 +46,10 @@ test-local: setup-dev  ## tests with real tools on this machine: Ansible, sshd, 
 test-lab: setup-dev  ## tests on virtual rigs (root)
 	$(BIN)/pytest tests/lab
 
+.PHONY: test-slow
+test-slow: setup-dev  ## Debian's own driver, really built by DKMS on a virtual rig (root)
+	$(BIN)/pytest tests/slow/test_debian_driver.py
+
 .PHONY: test-roles
 test-roles: setup-dev  ## molecule: each role on a virtual rig (root)
 	@scripts/test-roles.sh $(BIN)

@@ -456,7 +456,8 @@ class GpuStack(Model):
     """The NVIDIA stack; ``driver`` is a branch, ``modules: auto`` follows the cards' architecture.
 
     ``source`` is where driver and toolkit come from: NVIDIA's own repository, the distribution, or a ``mirror``; when
-    absent, the mirror where there is one, and NVIDIA's otherwise. ``cuda`` may name several toolkits: they live side by side.
+    absent, the mirror where there is one, and NVIDIA's otherwise. ``cuda`` may name several toolkits: they live
+    side by side.
     """
 
     driver: Branch
