@@ -132,6 +132,8 @@ class Look:
         payload = received[_HEADERS:]
         if received[4:6] != bytes((_RMCP_PLUS, awaited)) or payload[:1] != request[:1]:
             raise MoreNeededError("something else came")
+        if len(payload) != int.from_bytes(received[14:16], "little"):
+            raise MoreNeededError("octets are missing, or too many")  # and not a wrong password, whatever they say
         # The status first: some BMCs cut a refusal short.
         status = int.from_bytes(payload[1:2], "little")
         if status in CREDENTIALS:

@@ -120,7 +120,9 @@ def ensure(
     if read(driver, timeout, clock) is want:
         return False
     if soft and want is PowerState.OFF:
-        if _soft_off(driver, say, clock):
+        with _telling_a_stop(driver, say):
+            went_off = _soft_off(driver, say, clock)
+        if went_off:
             return True
         if not hard:
             raise PowerTimeoutError(
@@ -174,6 +176,12 @@ def reset(driver: Driver, timeout: float, say: Say = silent, *, clock: Clock = R
     if read(driver, timeout, clock) is PowerState.OFF:
         raise PowerRefusedError(f"{driver.label} is off: there is nothing to reset", "switch it on")
     say("resetting")
+    with _telling_a_stop(driver, say):
+        _reset(driver, timeout, clock)
+
+
+def _reset(driver: Driver, timeout: float, clock: Clock) -> None:
+    """Ask for it, and look what came of it."""
     deadline = clock.now() + timeout
     lost: AnswerLostError | None = None
     try:

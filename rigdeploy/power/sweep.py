@@ -107,17 +107,19 @@ def sweep(
             ready = poll.poll(max(0.0, _first(under_way).deadline - time.monotonic()))
             now = time.monotonic()  # who takes what is given here may take long over it
             for number, _ in ready:
-                visit = under_way.pop(number)
+                visit = under_way[number]  # where it is closed, too, if Ctrl-C comes now
                 if visit.goes_on():
-                    under_way[number] = visit
+                    under_way[number] = under_way.pop(number)
                 else:
-                    poll.unregister(visit.socket)
+                    poll.unregister(number)
                     visit.close()
+                    del under_way[number]
                     yield visit.name, visit.seen, time.monotonic() - visit.began
             while under_way and (visit := _first(under_way)).deadline <= now:
-                del under_way[visit.socket.fileno()]
-                poll.unregister(visit.socket)
+                number = visit.socket.fileno()
+                poll.unregister(number)
                 visit.close()
+                del under_way[number]
                 yield visit.name, None, now - visit.began
     finally:
         for visit in under_way.values():
@@ -153,7 +155,7 @@ class _Visit:
         """Send the first message; None when this BMC is better left to its driver, nothing having been sent to it."""
         bmc = f"{declared.address}:{declared.port}"
         cipher = ciphers.get(bmc, FIRST_CIPHER) if declared.cipher == "auto" else declared.cipher
-        if declared.password.kind not in _AT_HAND or cipher not in SUITES:
+        if declared.password.kind not in _AT_HAND or cipher not in tuple(SUITES):  # what was kept may be anything
             return None
         with ExitStack() as held, suppress(SecretError, PowerBusyError, OSError):
             username, password = declared.username.encode(), declared.password.reveal().encode()

@@ -118,6 +118,7 @@ UNREAD = {(0, "session"), (0, "end"), (1, "session"), (2, "session")}
 SPOILT = {
     "lost": lambda _: b"",
     "cut": lambda answer: answer[:-1],
+    "more": lambda answer: answer + b"\0",
     "one octet": lambda answer: answer[:1],
     "header alone": lambda answer: answer[:16],
     "noise": lambda answer: bytes(reversed(answer)),
@@ -133,7 +134,7 @@ SPOILT = {
 @pytest.mark.parametrize("answer", range(4))
 def test_a_spoilt_answer_is_no_state(start, seen, answer, how):
     found = seen(start(on=True, spoil={answer: SPOILT[how]}))
-    if answer == RAKP_2 and how in ("cut", "end"):
+    if answer == RAKP_2 and how == "end":
         assert isinstance(found, WrongPasswordError)  # that it is spoilt where the password is proved cannot be seen
     elif (answer, how) in UNREAD:
         assert found == "on"
@@ -173,6 +174,13 @@ def test_what_needs_patience_is_left_to_the_driver(start, seen, faults, fields, 
 def test_what_cannot_be_quick_sends_nothing(start, seen, fields):
     bmc = start()
     assert seen(bmc, **fields) is None
+    assert bmc.received == 0
+
+
+@pytest.mark.parametrize("kept", [[3], {}, "3", 2, None])
+def test_what_is_kept_of_a_suite_and_spoilt_is_left_to_the_driver(start, seen, kept):
+    bmc = start()
+    assert seen(bmc, {f"{bmc.address}:{bmc.port}": kept}) is None
     assert bmc.received == 0
 
 

@@ -446,6 +446,28 @@ def test_a_stopped_cycle_says_how_it_left_the_rig(stop):
     assert said[-1] == "stopped; the rig was left off"
 
 
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        (lambda rig, **how: policy.ensure(rig, OFF, 60, soft=True, **how), "soft"),
+        (lambda rig, **how: policy.ensure(rig, OFF, 60, **how), "off"),
+        (lambda rig, **how: policy.reset(rig, 60, **how), "reset"),
+        (lambda rig, **how: policy.cycle(rig, 60, soft=True, **how), "soft"),
+    ],
+)
+def test_a_change_that_is_stopped_says_once_how_it_left_the_rig(change, asked):
+    rig = FakeRig(ON, answers=[BUSY if asked == "reset" else "swallow"])
+
+    def sleep(_):
+        raise StoppedError("stopped")
+
+    said = []
+    with pytest.raises(StoppedError):
+        change(rig, say=said.append, clock=Clock(now=lambda: 0.0, sleep=sleep))
+    assert rig.asked == [asked]
+    assert [line for line in said if "stopped" in line] == ["stopped; the rig was left on"]
+
+
 def test_a_cycle_whose_bmc_goes_away_says_that_the_state_is_not_known():
     rig = FakeRig(ON)
     rig.on = lambda: setattr(rig, "trouble", [AWAY] * 999)
