@@ -114,7 +114,8 @@ def plan_install(wanted: Wanted, installed: Mapping[str, Package], leftovers: Se
     why += [f"{name} must go" for name in others]
     if not why:
         return InstallPlan(tuple(pins), (), ())
-    words = [*wanted.headers, *(_asked(name, wanted) for name in wanted.packages), *(f"{name}-" for name in others)]
+    # Plain names: a version that is asked for goes past all preferences, to whichever source has the newest of it.
+    words = [*wanted.headers, *wanted.packages, *(f"{name}-" for name in others)]
     return InstallPlan(tuple(pins), tuple(words), tuple(why))
 
 
@@ -147,12 +148,13 @@ def refusals(
     kernel = [step.name for step in steps if step.name.startswith("linux-image")]
     if kernel:
         yield (
-            f"it would change the kernel: {', '.join(kernel)}. Upgrade the kernel first (apt-get upgrade), reboot, "
-            f"and run this again"
+            f"it would change the kernel: {', '.join(kernel)}. Upgrade the kernel first (apt-get update && apt-get "
+            f"dist-upgrade), reboot, and run this again"
         )
     foreign = [step.name for step in gone if not wanted.is_rival(step.name) and not _is_driver(step.name, step.old)]
     if foreign:
         yield f"it would remove packages that are none of the driver's: {', '.join(foreign)}"
+    yield from _other_version(wanted, installed, steps)
     yield from _mixture([step for step in new if _is_driver(step.name, step.new)])
     yield from _fabric_manager(wanted, {step.name: step.new for step in new})
     yield from _without_module(wanted, {*installed, *(step.name for step in new)} - {s.name for s in gone}, kernels)
@@ -178,8 +180,13 @@ def _fits(package: Package, wanted: Wanted) -> bool:
     return fnmatch(package.version.rpartition(":")[2], wanted.version)
 
 
-def _asked(name: str, wanted: Wanted) -> str:
-    return f"{name}={wanted.version}" if wanted.version and not name.startswith("linux-") else name
+def _other_version(wanted: Wanted, installed: Mapping[str, Package], steps: Sequence[Step]) -> Iterator[str]:
+    """One sentence when packages would be of another branch: apt takes what there is where it has not that one."""
+    after = {**installed, **{step.name: Package(step.name, step.new) for step in steps if step.new}}
+    wrong = [after[name] for name in wanted.packages if name in after and not _fits(after[name], wanted)]
+    if wrong:
+        listed = ", ".join(f"{one.name} {one.version}" for one in wrong)
+        yield f"the package source has no {wanted.version} of what would be there instead: {listed}"
 
 
 def _is_driver(name: str, version: str) -> bool:

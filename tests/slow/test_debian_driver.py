@@ -102,7 +102,7 @@ def test_the_driver_is_built_for_the_kernel_that_boots_next(fleet):
     assert re.search(rf"^nvidia-current/535\.\S+, {boots}, x86_64: installed", built, re.MULTILINE), built
     assert fleet.node(RIG, f"modinfo -k {boots} -F version nvidia-current").startswith("535.")
     assert fleet.node(RIG, "systemctl is-enabled nvidia-persistenced") == "enabled\n"
-    assert "Pin: version 535.*" in fleet.node(RIG, "cat /etc/apt/preferences.d/rigdeploy-nvidia")
+    assert "Pin: version 535.*" in fleet.node(RIG, "cat /etc/apt/preferences.d/00-rigdeploy-nvidia")
 
     again = role(fleet)
     assert again.returncode == 0, again.stdout + again.stderr

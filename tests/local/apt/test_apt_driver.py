@@ -92,7 +92,7 @@ def deploy(apt: Apt, choice: DriverChoice, kernel: str = "") -> None:
     apt.remove(plan.pins)
     apt.install(*filter(None, [choice.pin_package]))
     before = packages_of(apt)
-    said = apt.ask(*(word.partition("=")[0] for word in plan.words)) if plan.words else ""
+    said = apt.ask(*plan.words) if plan.words else ""
     kernels = [name.removeprefix("linux-headers-") for name in choice.headers[:1]] or list(filter(None, [kernel]))
     assert list(refusals(wanted, before, read_simulation(said), kernels)) == []
     apt.apply(said)

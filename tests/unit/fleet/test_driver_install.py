@@ -46,7 +46,7 @@ WHOLE = (*HEADERS, "nvidia-kernel-open-dkms ii_ 580.95.05-1", "nvidia-driver-cud
     ],
 )
 def test_what_is_missing(wanted, lines, words):
-    everything = (*OPEN.headers, "nvidia-kernel-open-dkms=580.*", "nvidia-driver-cuda=580.*")
+    everything = (*OPEN.headers, *OPEN.packages)
     expected = {"all": everything, "all and nvidia-kernel-dkms-": (*everything, "nvidia-kernel-dkms-")}.get(
         words, words
     )
@@ -129,6 +129,24 @@ def test_no_kernel_boots_without_a_module(wanted, simulation, lines, missing):
     assert len(found) == len(missing)
     for text, sentence in zip(missing, found, strict=True):
         assert text in sentence
+
+
+@pytest.mark.parametrize(
+    ("simulation", "lines", "says"),
+    [
+        (GOOD, (), ""),
+        (
+            GOOD.replace("580.95", "615.71"),
+            (),
+            "no 580.* of what would be there instead: nvidia-kernel-open-dkms 615.71",
+        ),
+        ("", (*WHOLE[:3], "nvidia-driver-cuda ii_ 570.195.03-1"), "there instead: nvidia-driver-cuda 570.195.03-1"),
+    ],
+)
+def test_no_other_branch_comes_or_stays_where_the_source_lacks_the_declared_one(simulation, lines, says):
+    found = "; ".join(verdict(simulation, *HEADERS, *lines))
+    assert says in found
+    assert bool(found) == bool(says)
 
 
 def test_the_fabric_manager_has_the_drivers_version():
