@@ -150,24 +150,26 @@ def set_restore_policy(driver: Driver, wanted: RestorePolicy, before: RestorePol
 def close_doors(driver: Driver, rig: Rig, power: IpmiPower, doors: Sequence[Door], workspace: Workspace) -> None:
     """Close what is open, and look again; PowerRefusedError when something stays open.
 
-    Before anything is called closed, a new session is opened as the declaration has it. When that fails, everything is
-    taken back through the session that is open still, so that nobody is locked out.
+    Before anything is called closed, a new session is opened as the declaration has it. When that fails, or it does not
+    come to that, everything is taken back through the session that is open still, so that nobody is locked out.
     """
     from rigdeploy.power.drivers import beside
     from rigdeploy.power.facts import open_doors
 
     raw = cast("BmcDriver", driver)
     undo: list[Request] = []
-    refused = {door: why for door in doors if (why := _closed(raw, door, undo))}
+    try:
+        refused = {door: why for door in doors if (why := _closed(raw, door, undo))}
+    except PowerError:
+        _taken_back(raw, undo)
+        raise
     try:
         with beside(rig, power, workspace) as another:
             when_free(another.state, BUSY_SECONDS)
     except PowerError as error:
-        for request in reversed(undo):
-            with suppress(PowerError):
-                _sent(raw, request)
+        again = "so it was opened again" if _taken_back(raw, undo) else "and it could not be opened again"
         raise PowerRefusedError(
-            f"{driver.label}: with {named([*doors])} closed nobody was let in any more, so it was opened again: "
+            f"{driver.label}: with {named([*doors])} closed nobody was let in any more, {again}: "
             f"{_own_words(rig, error)}",
             "look for newer firmware, and take it out of bmc.close until then",
         ) from error
@@ -189,11 +191,26 @@ def _closed(raw: BmcDriver, door: Door, undo: list[Request]) -> str:
             wanted = requests(raw, door)
         for request, taken_back in wanted:
             undo.append(taken_back)
-            with suppress(AnswerLostError):  # it may have been carried out: looking again tells
-                _sent(raw, request)
+            try:
+                with suppress(AnswerLostError):  # it may have been carried out: looking again tells
+                    _sent(raw, request)
+            except (PowerRefusedError, PowerUnsupportedError):
+                undo.pop()
+                raise
     except (PowerRefusedError, PowerUnsupportedError) as error:
         return error.message.removeprefix(f"{raw.label} ")
     return "" if wanted else "the BMC has no setting for it"
+
+
+def _taken_back(raw: BmcDriver, undo: Sequence[Request]) -> bool:
+    """Send all of it, the last first; whether the BMC took it."""
+    taken = True
+    for request in reversed(undo):
+        try:
+            _sent(raw, request)
+        except PowerError:
+            taken = False
+    return taken
 
 
 def _sent(raw: BmcDriver, request: Request) -> None:

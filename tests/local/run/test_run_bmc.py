@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from rigdeploy.errors import PowerAuthenticationError, PowerRefusedError
+from rigdeploy.errors import PowerAuthenticationError, PowerBusyError, PowerRefusedError
 from rigdeploy.node.bmc_reading import BmcSettings
 from rigdeploy.power import console, ipmi_audit
 from rigdeploy.power.base import Door, Health, RestorePolicy
@@ -127,6 +127,33 @@ def test_who_would_be_locked_out_is_not(start, rig_of, workspace):
     assert (fake.state.suites, fake.state.users[1].enabled, fake.state.get_lan(2)) == (
         *({0: 4, 3: 4, 17: 4}, True, bytes((0x14,) * 5)),
     )
+
+
+def test_who_could_not_be_told_is_not_locked_out(start, rig_of, workspace, monkeypatch):
+    """The BMC gets too busy half-way, before it was seen that a log-in still works."""
+    from rigdeploy.power.ipmi import IpmiDriver
+
+    fake = opened(start, suites_locked=True)
+    real, made = IpmiDriver.change, []
+
+    def overloaded(driver, *request):
+        made.append(request)
+        if len(made) == 2:
+            raise PowerBusyError("busy")
+        return real(driver, *request)
+
+    monkeypatch.setattr(bmc, "BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(IpmiDriver, "change", overloaded)
+    with pytest.raises(PowerBusyError):
+        set_as_declared(rig_of(fake, declared={"close": DOORS}), workspace)
+    assert (fake.state.suites, fake.state.users[1].enabled) == ({0: 4, 3: 4, 17: 4}, True)
+
+
+def test_what_cannot_be_opened_again_is_not_said_to_be(start, rig_of, workspace, monkeypatch):
+    fake = opened(start, suites_locked=True)
+    monkeypatch.setattr(bmc, "_taken_back", lambda *_: False)
+    with pytest.raises(PowerRefusedError, match="nobody was let in any more, and it could not be opened again"):
+        set_as_declared(rig_of(fake, declared={"close": ["cipher_0"]}), workspace)
 
 
 def test_what_stays_open_is_an_error_and_the_rest_is_closed(start, rig_of, workspace):
