@@ -60,7 +60,7 @@ class Run:
 class Phase:
     """What one phase of a run did to one rig: ``outcome`` is running, done, rehearsed, failed, interrupted or died.
 
-    ``asked`` is the hash of the role's inputs, None for a phase that is no role.
+    ``asked`` has the hashes of the inputs of the roles that ran, None for a phase that no role does.
     """
 
     run: str

@@ -304,3 +304,28 @@ def test_a_fleet_that_is_known_loads_neither_models_nor_python_ipmi(fleet: Fleet
     assert [sorted(line.split() for line in lines[:-1]) for lines in said] == [[["rig01", "on"], ["rig02", "off"]]] * 2
     assert "pydantic" in said[0][-1]
     assert said[1][-1] == "[] 0"
+
+
+def test_the_drivers_say_the_same_of_every_rig(fleet: Fleet, monkeypatch):
+    fleet.add("runs", on=True)
+    fleet.add("rests")
+    fleet.add("nobody", username="nobody")
+    fleet.add("lower", username="oper")
+    for name, secret in (("wrong", "not-this-one"), ("long", "longer-than-twenty-octets")):
+        fleet.add(name)
+        (fleet.directory / "inventory" / f"{name}.password").write_text(secret)
+    fleet.add("unset", secret="{env: RIG_NOT_SET}")
+
+    def said() -> tuple[Any, ...]:
+        bmcs = sorted(fleet.bmcs)  # without the one that has none: these are kept
+        code, rows = fleet.rows("power", "status", *bmcs)
+        _, out, err = fleet.run("power", "status", *bmcs)
+        steady = {name: {key: value for key, value in row.items() if key != "seconds"} for name, row in rows.items()}
+        return code, steady, sorted(out.splitlines()), sorted(err.splitlines())
+
+    swept = said()
+    assert (fleet.state / "reach.json").exists()
+    assert said() == swept
+    monkeypatch.setattr("rigdeploy.cli.power.status.sweep", lambda bmcs, *_: ((name, None, 0.0) for name in bmcs))
+    assert said() == swept
+    assert {name for name, row in swept[1].items() if row["error"]} == {"wrong", "nobody", "lower", "long", "unset"}
