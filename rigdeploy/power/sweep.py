@@ -158,14 +158,15 @@ class _Visit:
         if declared.password.kind not in _AT_HAND or cipher not in tuple(SUITES):  # what was kept may be anything
             return None
         with ExitStack() as held, suppress(SecretError, PowerBusyError, OSError):
-            username, password = declared.username.encode(), declared.password.reveal().encode()
-            if len(username) > LONGEST_NAME or len(password) > LONGEST_PASSWORD:
-                return None
             # Only a number: a name may take long to resolve, and all the others would wait for it.
             [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(
                 declared.address.encode(), declared.port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
             )
             held.enter_context(exclusive(bmc_lock_path(locks, bmc), 0.0, name))
+            # Behind the lock, which a rotation holds until the new password is stored.
+            username, password = declared.username.encode(), declared.password.reveal().encode()
+            if len(username) > LONGEST_NAME or len(password) > LONGEST_PASSWORD:
+                return None
             sock = held.enter_context(socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol))
             sock.connect(address)
             visit = cls(name, Look(username, password, cipher, declared.privilege), sock)

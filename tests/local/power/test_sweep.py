@@ -192,6 +192,16 @@ def test_a_bmc_that_somebody_talks_to_is_left_alone(start, seen, tmp_path):
     assert seen(bmc) == "on"
 
 
+def test_a_password_is_read_behind_the_lock(start, seen, tmp_path, monkeypatch):
+    """Until then a rotation may store another."""
+    bmc = start(on=True)
+    real, order = sweeping.exclusive, []
+    monkeypatch.setattr(sweeping, "exclusive", lambda *how: order.append("lock") or real(*how))
+    monkeypatch.setattr(Secret, "reveal", lambda _: order.append("password") or PASSWORD)
+    assert seen(bmc) == "on"
+    assert order == ["lock", "password"]
+
+
 def test_a_port_where_nothing_listens_is_left_to_the_driver(start, seen):
     bmc = start()
     assert seen(bmc, port=9) is None
