@@ -243,6 +243,13 @@ def read_signatures(module: AnsibleModule, disk: dict[str, Any]) -> dict[str, li
     return found
 
 
+def read_uuid(module: AnsibleModule, device: str) -> str:
+    """The file system's UUID, from the device itself."""
+    command = ["blkid", "--probe", "--match-tag", "UUID", "--output", "value", device]
+    _, output, _ = module.run_command(command, check_rc=True)
+    return str(output).strip()
+
+
 def write_fstab(text: str) -> None:
     """Replace fstab in one step that also survives a power cut."""
     mode = FSTAB.stat().st_mode if FSTAB.exists() else 0o644
@@ -264,7 +271,8 @@ def check_mount_point(device: str, point: str) -> bool:
             raise RefusalError(f"something else than {device} is mounted at {point}. Unmount it.")
         return True
     directory = Path(point)
-    if not directory.is_absolute() or os.path.normpath(point) != point:
+    # A blank would shift the fields of fstab, nofail among them, and the next boot would stop.
+    if not directory.is_absolute() or os.path.normpath(point) != point or point.split() != [point]:
         raise RefusalError(f"{point} is no plain absolute path.")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise RefusalError(f"{point} is not an empty directory: the mount would hide what is there. Move that away.")
@@ -281,16 +289,14 @@ def apply(module: AnsibleModule) -> dict[str, Any]:
     device, formatted = judge(disk, signatures, blank=alone and is_blank(disk["path"]), wanted=wanted)
     mounted = check_mount_point(device, wanted["mount"])
     before = FSTAB.read_text(encoding="utf-8") if FSTAB.exists() else ""
-    edit_fstab(before, "", wanted)  # what it refuses has to be refused before anything is done
+    # What it refuses has to be refused before anything is done.
+    after = edit_fstab(before, "" if formatted else read_uuid(module, device), wanted)
     result = {"device": device, "formatted": formatted, "disk": describe(disk), "unit": unit_name(wanted["mount"])}
     if formatted:
         if module.check_mode:
             return {**result, "changed": True}
         module.run_command([*MAKE[wanted["filesystem"]], device], check_rc=True)
-    _, uuid, _ = module.run_command(
-        ["blkid", "--probe", "--match-tag", "UUID", "--output", "value", device], check_rc=True
-    )
-    after = edit_fstab(before, uuid.strip(), wanted)
+        after = edit_fstab(before, read_uuid(module, device), wanted)
     changed = formatted or not mounted or after != before
     if changed and not module.check_mode:
         if after != before:

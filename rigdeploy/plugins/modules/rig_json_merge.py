@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -138,12 +139,14 @@ def remember(module: AnsibleModule, items: list[dict[str, Any]]) -> None:
 def replace(module: AnsibleModule, path: Path, text: str, validate: str | None = None) -> None:
     """Replace a file in one step, its owner and mode kept, once the check has nothing against it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Never more open than it was, not for a moment: it can hold a password.
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
     module.add_cleanup_file(temporary)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
-        os.fchmod(stream.fileno(), 0o644)
+        os.fchmod(stream.fileno(), mode)
         os.fsync(stream.fileno())
     if validate:
         status, output, error = module.run_command(validate.replace("%s", temporary))

@@ -250,7 +250,16 @@ def test_a_file_system_is_mounted_and_not_made_again(node, run):
     assert node.ran == ["lsblk", "wipefs", "blkid", "systemctl", "mount"]
 
 
-@pytest.mark.parametrize("case", ["never", "data", "signature", "hidden files", "fstab", "missing", "path", "null"])
+def test_a_line_of_somebody_elses_for_this_very_file_system_gives_way(node, run):
+    node.signatures = ["ext4"]
+    node.fstab.write_text(f"UUID=aa-bb {node.mount} ext4 defaults 0 2\n")
+    assert call(node, run)["changed"]
+    assert node.fstab.read_text() == f"UUID=aa-bb {node.mount} ext4 {rig_disk.OPTIONS} 0 2\n"
+
+
+@pytest.mark.parametrize(
+    "case", ["never", "data", "signature", "hidden files", "fstab", "missing", "path", "blank", "null"]
+)
 def test_what_is_refused_is_left_untouched(node, run, case):
     arguments = {"format": "if-empty"}
     if case == "never":
@@ -269,6 +278,9 @@ def test_what_is_refused_is_left_untouched(node, run, case):
         node.tree[0]["serial"], arguments["serial"] = None, "None"
     elif case == "missing":
         arguments["serial"] = "OTHER"
+    elif case == "blank":
+        arguments["mount"] = node.mount + " of ours"
+        node.signatures = ["ext4"]
     else:
         arguments["mount"] = node.mount + "/../models"
         node.signatures = ["ext4"]
