@@ -44,11 +44,15 @@ test-local: setup-dev  ## tests with real tools on this machine: Ansible, sshd, 
 
 .PHONY: test-lab
 test-lab: setup-dev  ## tests on virtual rigs (root)
-	$(BIN)/pytest tests/lab
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/lab
 
 .PHONY: test-slow
 test-slow: setup-dev  ## Debian's own driver, really built by DKMS on a virtual rig (root)
 	$(BIN)/pytest tests/slow/test_debian_driver.py
+
+.PHONY: test-torch
+test-torch: setup-dev  ## real PyTorch from the public index (several GB; not part of test)
+	$(BIN)/pytest tests/slow/test_pytorch.py
 
 .PHONY: test-roles
 test-roles: setup-dev  ## molecule: each role on a virtual rig (root)

@@ -31,7 +31,7 @@ class ControllerAction(ActionBase):  # type: ignore[misc]  # ansible-core ships 
             fleet, rig = host_rig(task_vars or {})
             return result | self.act(fleet, rig, arguments)
         except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
+            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
 
     @abstractmethod
     def act(self, fleet: Fleet, rig: Rig, arguments: dict[str, Any]) -> dict[str, Any]:

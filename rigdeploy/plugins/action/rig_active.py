@@ -36,5 +36,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         try:
             _, rig = host_rig(variables)
         except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
+            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
         return {"memory_share": rig.verify.memory_share, "seconds": rig.verify.seconds}

@@ -38,7 +38,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         try:
             plan = planned(arguments)
         except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
+            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
         steps = [] if arguments["simulation"] is None else judged(plan, arguments)
         # In check mode nothing will be installed: what would be counts here.
         lists = {name: list(value) for name, value in asdict(plan).items()}

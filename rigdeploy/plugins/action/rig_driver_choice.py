@@ -41,7 +41,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         try:
             return result | chosen(arguments, catalogue_of(task_vars or {}))
         except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
+            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
 
 
 def chosen(arguments: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             observation = Observation.parse(arguments["observation"])
             cards, absent = tuned(arguments, observation, task_vars or {})
         except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
+            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
         if arguments["in_force"] and (reasons := list(missed(cards, observation))):
             raise AnsibleActionFail("; ".join(reasons))
         result |= {

@@ -50,7 +50,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             load = None if arguments["load"] is None else Load.parse(arguments["load"])
             findings = judge(rig, fleet.catalogue, Observation.parse(arguments["observation"]), load)
         except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from error
+            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
         return result | summarise(findings, strict=arguments["strict"])
 
 
