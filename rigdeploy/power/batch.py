@@ -38,16 +38,21 @@ def stoppable(stop: threading.Event) -> Clock:
 
 
 def each(
-    rigs: Sequence[Rig], work: Callable[[Rig, Clock], T], stopping: Callable[[], None] = lambda: None
+    rigs: Sequence[Rig],
+    work: Callable[[Rig, Clock], T],
+    stopping: Callable[[], None] = lambda: None,
+    *,
+    stop: threading.Event | None = None,
 ) -> Iterator[tuple[Rig, T | RigdeployError]]:
     """Call ``work`` for every rig; gives each rig with its result or its error, the first to end first.
 
     Work waits by the clock that it is given, and for a BMC's lock in the same way: when the caller stops early
     (Ctrl-C), waiting ends at once, and what has been asked of a BMC by then is not undone. Only the answer to a change
-    is waited for, some seconds (``power.stop``); ``stopping`` is called before that.
+    is waited for, some seconds (``power.stop``); ``stopping`` is called before that. A caller that hears of Ctrl-C in
+    another way sets ``stop``; rigs whose waiting it ended have a StoppedError.
     """
-    stop = threading.Event()
-    clock = stoppable(stop)
+    ended = threading.Event() if stop is None else stop
+    clock = stoppable(ended)
 
     def begin() -> None:
         WAIT.set(clock.sleep)
@@ -61,11 +66,12 @@ def each(
                     raise error
                 yield futures[future], error if error is not None else future.result()
         except KeyboardInterrupt:
-            stop.set()
+            ended.set()
             stopping()
             raise
         finally:
-            stop.set()
+            if stop is None:  # the caller's own is the caller's to set
+                ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -58,21 +58,26 @@ Say = Callable[[str], None]
 
 
 def switch_on(rig: Rig, workspace: Workspace, say: Say, stop: threading.Event) -> bool:
-    """Bring the rig to ON through whatever powers it; True when that took a change."""
-    from rigdeploy.power.drivers import open_driver
-    from rigdeploy.power.policy import ensure
+    """Bring the rig to ON through whatever powers it; True when that took a change.
 
-    def heard(text: str) -> None:
-        if stop.is_set():
-            raise StoppedError
-        say(text)
+    StoppedError once ``stop`` is set: waiting for a BMC ends then, and how the rig was left has been said.
+    """
+    from rigdeploy.power import policy
+    from rigdeploy.power.batch import stoppable
+    from rigdeploy.power.drivers import open_driver
+    from rigdeploy.power.lock import WAIT
 
     def ask(asked: Rig, what: Literal["on", "off"]) -> None:
         who = " (in the lab, the lab does)" if workspace.lab else ""
-        heard(f"please switch {asked.name} {what}{who}; waiting up to {rig.power.timeout_seconds} s")
+        say(f"please switch {asked.name} {what}{who}; waiting up to {rig.power.timeout_seconds} s")
 
-    with closing(open_driver(rig, workspace, ask)) as driver:
-        return ensure(driver, PowerState.ON, rig.power.timeout_seconds, heard)
+    clock = stoppable(stop)
+    WAIT.set(clock.sleep)
+    try:
+        with closing(open_driver(rig, workspace, ask)) as driver:
+            return policy.ensure(driver, PowerState.ON, rig.power.timeout_seconds, say, clock=clock)
+    except policy.StoppedError:
+        raise StoppedError from None
 
 
 class BootConsole:

@@ -91,7 +91,8 @@ def settings(driver: Driver, rig: Rig, workspace: Workspace) -> BmcSettings:
     found: Mapping[Door, bool | None] = {}
     declared = [Door(name) for name in rig.bmc.close]
     if isinstance(rig.power, IpmiPower):
-        found = open_doors(driver, rig.power, [door for door in declared if door in judged_doors(workspace)])
+        power, asked = rig.power, [door for door in declared if door in judged_doors(workspace)]
+        found = when_free(lambda: open_doors(driver, power, asked), BUSY_SECONDS)
     known = {door: is_open for door, is_open in found.items() if is_open is not None}
     unknown |= {door.value: _why_unknown(rig, door, found) for door in declared if door not in known}
     return BmcSettings(policy, known, unknown)

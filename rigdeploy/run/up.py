@@ -259,8 +259,12 @@ class _Up:
             node.phase = "bmc"
             self._say(node, node.plan.step("bmc").why)
             entries[node.name] = self._ledger.begin_phase(self.run, node.name, "bmc", boot=node.boot)
-        for rig, found in each([node.rig for node in nodes], lambda rig, _: set_as_declared(rig, self._workspace)):
+        rigs = [node.rig for node in nodes]
+        for rig, found in each(rigs, lambda rig, _: set_as_declared(rig, self._workspace), stop=self._stop):
             node, entry = self.nodes[rig.name], entries[rig.name]
+            if isinstance(found, RigdeployError) and self._stop.is_set():
+                entry.end("interrupted", own_words(node, found))
+                continue
             if isinstance(found, RigdeployError):
                 entry.end("failed", own_words(node, found))
                 self._fail(node, found)
