@@ -291,8 +291,8 @@ def ubuntu_kernel(release: Release, kernel: str) -> str:
 
 
 def _debian_headers(kernel: str) -> tuple[str, ...]:
-    # 6.1.0-28-cloud-amd64 and 6.12.107+deb13-amd64 end in the name of the kernel's flavour.
-    flavour = re.sub(r"^[0-9.]+([-+][0-9a-z.]*[0-9]+[0-9a-z.]*)?-", "", kernel)
+    # 6.1.0-28-cloud-amd64, 6.12.107+deb13-amd64 and 6.12.9+bpo-amd64 end in the name of the kernel's flavour.
+    flavour = re.sub(r"^[0-9.]+(\+[0-9a-z.]+)?(-(rc)?[0-9][0-9a-z.]*)?-", "", kernel)
     return (f"linux-headers-{kernel}", f"linux-headers-{flavour}")
 
 

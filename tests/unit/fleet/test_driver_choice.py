@@ -281,6 +281,7 @@ def test_only_an_nvswitch_brings_a_fabric_manager(catalogue, system, source, bra
     (("Debian", "12.11"), "6.1.0-41-cloud-amd64", "cloud-amd64"),
     (("Debian", "13"), "6.12.107+deb13-amd64", "amd64"),
     (("Debian", "13"), "6.16.3+deb13-rt-amd64", "rt-amd64"),
+    (("Debian", "12"), "6.12.9+bpo-amd64", "amd64"),
     (("Ubuntu", "22.04"), "5.15.0-119-generic", "generic"),
     (("Ubuntu", "22.04"), "6.8.0-117-generic", "generic-hwe-22.04"),
     (("Ubuntu", "24.04"), "6.8.0-117-lowlatency", "lowlatency"),
