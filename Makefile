@@ -44,7 +44,7 @@ test-local: setup-dev  ## tests with real tools on this machine: Ansible, sshd, 
 
 .PHONY: test-lab
 test-lab: setup-dev  ## tests on virtual rigs (root)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/lab
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/lab
 
 .PHONY: test-slow
 test-slow: setup-dev  ## Debian's own driver, really built by DKMS on a virtual rig (root)

@@ -248,7 +248,8 @@ def test_driver_comes_from_the_mirror_with_the_vendors_names(healed, slot):
         export DEBIAN_FRONTEND=noninteractive
         apt-get -q update
         apt-get -qy install nvidia-driver-pinning-570 pciutils
-        apt-get -qy install nvidia-kernel-open-dkms nvidia-driver-cuda""",
+        apt-get -qy install nvidia-kernel-open-dkms nvidia-driver-cuda nvidia-persistenced
+        rm nvidia.list""",
     )
     assert read(healed, "/sys/module/nvidia/version") == "570.195.03"
     assert "Open Kernel Module" in read(healed, "/proc/driver/nvidia/version")

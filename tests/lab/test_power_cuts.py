@@ -57,7 +57,8 @@ def test_power_cut_ten_times_while_the_driver_is_installed(lab_fleet):
         lab_fleet.booted("rig01")
         left_unfinished += int(lab_fleet.node("rig01", UNFINISHED)) > 0
         done = lab_fleet.run("up", "rig01", "--yes", "--only", "driver")
-        assert done.returncode == 0, f"round {number}, cut {moment:.1f} s into dpkg:\n{done.stdout}{done.stderr}"
+        why = f"round {number}, cut {moment:.1f} s into dpkg:\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, why + lab_fleet.run("log").stdout
         assert lab_fleet.node("rig01", UNFINISHED).strip() == "0"
         assert "580." in lab_fleet.node("rig01", "nvidia-smi --query-gpu=driver_version --format=csv,noheader")
     assert left_unfinished > 0, "no cut came while packages were half installed: this tested nothing"

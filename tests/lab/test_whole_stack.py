@@ -75,7 +75,8 @@ def test_the_node_has_what_was_declared(stacked):
     said = stacked.node(
         "rig01",
         "readlink -f /usr/local/cuda; id -nG ada; nvidia-smi --query-gpu=power.limit --format=csv,noheader,nounits;"
-        " curl --silent --fail http://127.0.0.1:9835/metrics | grep -c ^nvidia_smi_memory_total_bytes",
+        " python3 -c 'import urllib.request as r; print(r.urlopen(\"http://127.0.0.1:9835/metrics\").read().decode())'"
+        " | grep -c ^nvidia_smi_memory_total_bytes",
     ).splitlines()
     assert said == ["/usr/local/cuda-13.0", "ada", "350.00", "350.00", "2"]
 
