@@ -24,14 +24,14 @@ demo: setup  ## two virtual rigs, from powered off to verified
 	@scripts/demo.sh $(BIN)
 
 .PHONY: test
-test: test-unit test-newest test-browser test-local test-lab test-roles  ## everything, from the pure tests to roles on twins
+test: test-unit test-lab test-newest test-browser test-local test-roles  ## everything, from the pure tests to roles on twins
 
 .PHONY: test-unit
 test-unit: setup-dev  ## the pure tests (about a minute)
 	$(BIN)/pytest tests/unit
 
 .PHONY: test-newest
-test-newest:  ## the pure tests again on Python 3.12 or later, where there is one
+test-newest: setup-dev  ## the pure tests again on Python 3.12 or later, where there is one
 	@scripts/test-newest.sh
 
 .PHONY: test-browser
