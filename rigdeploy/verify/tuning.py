@@ -139,7 +139,7 @@ def releases(script: str, cards: Sequence[TunedCard], observation: Observation) 
     for uuid, what in dict.fromkeys(_SET.findall(script)):
         if f"{uuid}--{what}" in still or uuid not in readings:
             continue
-        if what == "lock-gpu-clocks":
+        if what.startswith("lock"):
             yield f"--id={uuid}", "--reset-gpu-clocks"
         elif default := (readings[uuid].power or {}).get("default"):
             yield f"--id={uuid}", f"--power-limit={default:.0f}"
