@@ -166,6 +166,7 @@ def test_another_version_of_ours_reads_it_anew(
     monkeypatch.setattr(reach, "_READ_BY", package)
     workspace = make_fleet(fleet_of("env"))
     keep(workspace)
+    (package / "__pycache__").mkdir(exist_ok=True)
     (package / "__pycache__" / "more.pyc").write_bytes(b"")
     assert names(workspace) == ["env"]
     os.utime(package / name, (0, 0))
