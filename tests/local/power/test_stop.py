@@ -23,7 +23,8 @@ class Command:
 
     def __init__(self, fleet, *arguments):
         self.process = subprocess.Popen(
-            [Path(sys.executable).with_name("rigdeploy"), *arguments],
+            # Whoever runs the tests in the background has SIGINT ignored, which a process would inherit.
+            ["env", "--default-signal=INT", Path(sys.executable).with_name("rigdeploy"), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

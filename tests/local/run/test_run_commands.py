@@ -53,7 +53,9 @@ def test_plan_says_what_would_be_done_and_json_stands_alone(rigdeploy):
     assert "ask a person to switch it on (off or unreachable)" in out
     code, out, _ = rigdeploy("plan", "--json")
     steps = {step["phase"]: step["needed"] for step in json.loads(out)["rigs"]["rig01"]["steps"]}
-    assert steps == {"power": True, "connect": True, "bmc": False, "base": None, "driver": False, "verify": True}
+    assert steps.pop("verify") is True
+    assert steps.pop("base") is None
+    assert {phase for phase, needed in steps.items() if needed} == {"power", "connect"}
 
 
 def test_up_without_anybody_to_ask_is_a_usage_error_that_changes_nothing(rigdeploy, fleet, monkeypatch):
