@@ -249,6 +249,7 @@ def test_driver_comes_from_the_mirror_with_the_vendors_names(healed, slot):
         apt-get -q update
         apt-get -qy install nvidia-driver-pinning-570 pciutils
         apt-get -qy install nvidia-kernel-open-dkms nvidia-driver-cuda nvidia-persistenced
+        modprobe nvidia
         rm nvidia.list""",
     )
     assert read(healed, "/sys/module/nvidia/version") == "570.195.03"

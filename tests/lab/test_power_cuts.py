@@ -22,18 +22,19 @@ apt-get -qq -y purge '*nvidia*' libcuda1 >/dev/null 2>&1
 rm -f /var/lib/rigdeploy/managed.d/nvidia_driver.json
 sync
 """
-UNFINISHED = "dpkg-query --show --showformat='${db:Status-Abbrev} ${Package}\\n' | grep -cv '^.[in] ' || true"
+UNFINISHED = "dpkg-query --show --showformat='${db:Status-Abbrev} ${Package}\\n' | grep -cv '^.[inc] ' || true"
 
 
 def installs(twin) -> bool:
-    """Whether dpkg is at work on a twin, as its host sees it."""
+    """Whether dpkg unpacks the driver on a twin, as its host sees it; what locks the branch was unpacked before."""
     for group in twin.group.rglob("cgroup.procs"):
         for pid in group.read_text().split():
             try:
-                if Path("/proc", pid, "comm").read_text().strip() == "dpkg":
-                    return True
+                words = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
             except OSError:  # it has ended meanwhile
                 continue
+            if b"--unpack" in words and not any(b"pinning" in word for word in words):
+                return True
     return False
 
 
