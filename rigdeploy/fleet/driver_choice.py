@@ -8,7 +8,7 @@ only open ones and starts at 570; 580 is the last branch for Maxwell, Pascal and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rigdeploy.errors import RigdeployError
 from rigdeploy.fleet.architectures import KEPLER, NEWER, architecture_of
@@ -93,27 +93,11 @@ class System:
     container: bool = False
 
 
-@dataclass(frozen=True)
-class DriverChoice:
-    """What to install. ``version`` is what every one of ``packages`` but a kernel's must match (``580.*``), or empty.
-
-    ``pin_package`` holds the branch and goes first. ``dkms``: the modules are built on the node, with ``headers``.
-    ``rivals`` are patterns (fnmatch) of packages that must not be there: other branches, flavours and sources.
-    ``preferences`` is an apt preferences file that keeps the driver to one source; of several files that pin a package
-    the first by name counts, so its name has to come before those of NVIDIA's pins (``00-…``).
-    ``module`` is what modinfo knows the module as. ``why`` says in a sentence what decided.
-    """
+@dataclass(frozen=True, kw_only=True)
+class DriverChoice(PackageSet):
+    """What to install on this node. ``why`` says in a sentence what decided the ``flavour``, open or proprietary."""
 
     flavour: str
-    packages: tuple[str, ...]
-    version: str
-    pin_package: str
-    dkms: bool
-    headers: tuple[str, ...]
-    rivals: tuple[str, ...]
-    fabric_manager: tuple[str, ...]
-    preferences: str
-    module: str
     why: str
 
 
@@ -147,19 +131,12 @@ def choose_driver(cards: Sequence[PciCard], system: System, *, branch: str, modu
 
 
 def _choice(chosen: PackageSet, flavour: str, why: str, *, switches: bool, container: bool) -> DriverChoice:
-    return DriverChoice(
-        flavour=flavour,
-        packages=chosen.packages,
-        version=chosen.version,
-        pin_package=chosen.pin_package,
-        dkms=chosen.dkms,
+    node = replace(
+        chosen,
         headers=() if container or not chosen.dkms else chosen.headers,
-        rivals=chosen.rivals,
         fabric_manager=chosen.fabric_manager if switches else (),
-        preferences=chosen.preferences,
-        module=chosen.module,
-        why=why,
     )
+    return DriverChoice(**vars(node), flavour=flavour, why=why)
 
 
 def flavour_for(gpus: Sequence[PciCard], *, branch: str, modules: str) -> tuple[str, str]:

@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from typing import Any
+
+from rigdeploy.errors import RigdeployError
 
 DRIVER_VERSION = re.compile(r"(?:\d+:)?\d{3}\.\d{2,3}(?:\.\d{1,3})?[-~+]")
 """The form of a driver's version (``580.95.05-1``), which nothing else of NVIDIA's has: 1.18.0-1, 13.0.2-1."""
@@ -117,6 +120,14 @@ def plan_install(wanted: Wanted, installed: Mapping[str, Package], leftovers: Se
     # Plain names: a version that is asked for goes past all preferences, to whichever source has the newest of it.
     words = [*wanted.headers, *wanted.packages, *(f"{name}-" for name in others)]
     return InstallPlan(tuple(pins), tuple(words), tuple(why))
+
+
+def simulated(simulation: Mapping[str, Any], installed: Mapping[str, Package]) -> list[Step]:
+    """The steps of a simulation as Ansible returns it (rc, stdout, stderr); RigdeployError where apt finds no way."""
+    if simulation["rc"] != 0:
+        message, remedy = why_not(simulation["stderr"] + "\n" + simulation["stdout"], installed)
+        raise RigdeployError(f"nothing was installed: {message}", remedy)
+    return read_simulation(simulation["stdout"])
 
 
 def read_simulation(text: str) -> list[Step]:

@@ -34,7 +34,14 @@ RELEASES = (
 
 @dataclass(frozen=True)
 class PackageSet:
-    """Names of packages; the fields are those of ``DriverChoice``, before the node's own case is looked at."""
+    """Names of packages. ``version`` is what each of ``packages`` but a kernel's must match (``580.*``), or empty.
+
+    ``pin_package`` holds the branch and goes first. ``dkms``: the modules are built on the node, with ``headers``.
+    ``rivals`` are patterns (fnmatch) of packages that must not be there: other branches, flavours and sources.
+    ``preferences`` is an apt preferences file that keeps the driver to one source; of several files that pin a package
+    the first by name counts, so its name has to come before those of NVIDIA's pins (``00-…``).
+    ``module`` is what modinfo knows the module as.
+    """
 
     packages: tuple[str, ...]
     version: str

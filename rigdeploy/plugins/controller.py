@@ -1,8 +1,9 @@
-"""What the actions have in common that do all of their work on the controller, for a rig of the fleet."""
+"""What the actions have in common that do all of their work on the controller."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from rigdeploy.fleet.models import Rig
 
 
 class ControllerAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
-    """Checks the arguments, finds the rig, and turns our errors into a task's failure."""
+    """Checks the arguments, and turns our errors into a task's failure."""
 
     ARGUMENTS: ClassVar[dict[str, Any]]
 
@@ -28,10 +29,23 @@ class ControllerAction(ActionBase):  # type: ignore[misc]  # ansible-core ships 
         _, arguments = self.validate_argument_spec(self.ARGUMENTS)
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
-            fleet, rig = host_rig(task_vars or {})
-            return result | self.act(fleet, rig, arguments)
+            return result | self.work(arguments, task_vars or {})
         except RigdeployError as error:
+            # "from None": Ansible would say the cause once more.
             raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
+
+    @abstractmethod
+    def work(self, arguments: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Do it; the task's result. ``variables`` are the host's."""
+
+
+class RigAction(ControllerAction):
+    """An action for a rig that the host's fleet declares."""
+
+    def work(self, arguments: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Find the rig, and act."""
+        fleet, rig = host_rig(variables)
+        return self.act(fleet, rig, arguments)
 
     @abstractmethod
     def act(self, fleet: Fleet, rig: Rig, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
-from rigdeploy.plugins.controller import ControllerAction, load_drivers
+from rigdeploy.plugins.controller import RigAction, load_drivers
 from rigdeploy.power.audit import Questions, judge
 from rigdeploy.power.base import Door, RestorePolicy
 from rigdeploy.power.drivers import open_driver
@@ -20,7 +20,7 @@ from rigdeploy.workspace import Workspace
 load_drivers()
 
 
-class ActionModule(ControllerAction):
+class ActionModule(RigAction):
     """``rig_bmc``: what is not given is as the rig's declaration says; what is neither is left as it is."""
 
     ARGUMENTS: ClassVar[dict[str, Any]] = {

@@ -8,11 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
-from rigdeploy.errors import RigdeployError
 from rigdeploy.fleet.cuda_install import CudaPlan, Declared, plan_cuda, refusals
-from rigdeploy.fleet.driver_install import read_packages, read_simulation, why_not
+from rigdeploy.fleet.driver_install import read_packages, simulated
+from rigdeploy.plugins.controller import ControllerAction
 
 ARGUMENTS = {
     "versions": {"type": "list", "elements": "str", "default": []},
@@ -25,24 +24,18 @@ ARGUMENTS = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+class ActionModule(ControllerAction):
     """``rig_cuda_install``: without ``simulation`` the plan, with it the verdict on what apt would do."""
 
-    _requires_connection = False
-    _supports_check_mode = True
+    ARGUMENTS = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def work(self, arguments: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - as all have it
         """Plan, or judge and fail with every reason."""
-        _, arguments = self.validate_argument_spec(ARGUMENTS)
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        try:
-            plan = planned(arguments)
-        except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
+        plan = planned(arguments)
         steps = [] if arguments["simulation"] is None else judged(plan, arguments)
         # In check mode nothing will be installed: what would be counts here.
         lists = {name: list(value) for name, value in asdict(plan).items()}
-        return result | {"changed": bool(steps) and self._task.check_mode, "plan": lists, "steps": steps}
+        return {"changed": bool(steps) and self._task.check_mode, "plan": lists, "steps": steps}
 
 
 def planned(arguments: Mapping[str, Any]) -> CudaPlan:
@@ -64,11 +57,7 @@ def recorded_packages(text: str) -> list[str]:
 def judged(plan: CudaPlan, arguments: Mapping[str, Any]) -> list[str]:
     """The names of the packages that apt would change; raises where it must not."""
     installed = read_packages(arguments["installed"])
-    simulation = arguments["simulation"]
-    if simulation["rc"] != 0:
-        message, remedy = why_not(simulation["stderr"] + "\n" + simulation["stdout"], installed)
-        raise AnsibleActionFail(f"nothing was installed: {message}. {remedy}".strip())
-    steps = read_simulation(simulation["stdout"])
+    steps = simulated(arguments["simulation"], installed)
     reasons = list(refusals(plan, installed, steps))
     if reasons:
         raise AnsibleActionFail("nothing was installed, for " + "; and ".join(reasons))

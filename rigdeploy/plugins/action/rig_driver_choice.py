@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
 from rigdeploy.errors import RigdeployError
 from rigdeploy.fleet.catalogue import Catalogue
 from rigdeploy.fleet.driver_choice import PciCard, System, choose_driver
 from rigdeploy.fleet.host import host_rig
 from rigdeploy.node.observation import Observation
+from rigdeploy.plugins.controller import ControllerAction
 
 ARGUMENTS = {
     "observation": {"type": "dict", "required": True},
@@ -28,20 +26,14 @@ ARGUMENTS = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+class ActionModule(ControllerAction):
     """``rig_driver_choice``: which packages, from which branch and flavour, and why."""
 
-    _requires_connection = False
-    _supports_check_mode = True
+    ARGUMENTS = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def work(self, arguments: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         """Choose; fails with what is impossible, and what to do instead."""
-        _, arguments = self.validate_argument_spec(ARGUMENTS)
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        try:
-            return result | chosen(arguments, catalogue_of(task_vars or {}))
-        except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
+        return chosen(arguments, catalogue_of(variables))
 
 
 def chosen(arguments: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, cast
 
 from rigdeploy.fleet.fleet import Fleet
 from rigdeploy.fleet.models import Rig
-from rigdeploy.plugins.controller import ControllerAction, load_drivers
+from rigdeploy.plugins.controller import RigAction, load_drivers
 from rigdeploy.power import policy
 from rigdeploy.power.base import BootDevice, BootOverride, BootsDriver, Capability, Driver, PowerState, require
 from rigdeploy.power.drivers import open_driver
@@ -26,7 +26,7 @@ _NEEDS = {
 load_drivers()
 
 
-class ActionModule(ControllerAction):
+class ActionModule(RigAction):
     """``rig_power``: brings a host's power to ``state``, and says what it is to boot from.
 
     It runs once per host, in Ansible's own forks; docs/decisions/0007 has what that costs, and what else was tried.

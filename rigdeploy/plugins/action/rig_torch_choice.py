@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
 from rigdeploy.errors import RigdeployError
 from rigdeploy.fleet.torch_choice import TorchChoice, choose_torch, judge_lock, requirement
 from rigdeploy.node.observation import Observation
 from rigdeploy.plugins.action.rig_driver_choice import catalogue_of, nvidia_cards
+from rigdeploy.plugins.controller import ControllerAction
 
 ARGUMENTS = {
     "observation": {"type": "dict", "required": True},
@@ -23,22 +21,15 @@ ARGUMENTS = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+class ActionModule(ControllerAction):
     """``rig_torch_choice``: without ``lock`` what to ask for, with it also whether what was resolved runs here."""
 
-    _requires_connection = False
-    _supports_check_mode = True
+    ARGUMENTS = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def work(self, arguments: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         """Choose; fails with what is impossible, and what to do instead."""
-        _, arguments = self.validate_argument_spec(ARGUMENTS)
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        try:
-            choice = chosen(arguments, task_vars or {})
-        except RigdeployError as error:
-            # "from None": Ansible would say the cause once more.
-            raise AnsibleActionFail(f"{error.message}: {error.remedy}") from None
-        return result | {"changed": False, "choice": asdict(choice), "msg": choice.why}
+        choice = chosen(arguments, variables)
+        return {"changed": False, "choice": asdict(choice), "msg": choice.why}
 
 
 def chosen(arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> TorchChoice:

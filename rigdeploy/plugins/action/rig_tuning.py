@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
-from rigdeploy.errors import RigdeployError
 from rigdeploy.fleet.host import host_rig
 from rigdeploy.node.observation import Observation
+from rigdeploy.plugins.controller import ControllerAction
 from rigdeploy.verify.cards import match
 from rigdeploy.verify.tuning import Limits, TunedCard, checked, commands, for_slots, missed, releases
 
@@ -30,24 +29,18 @@ ARGUMENTS = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+class ActionModule(ControllerAction):
     """``rig_tuning``: the commands for ``nvidia-smi``; with ``in_force`` it fails where they have had no effect."""
 
-    _requires_connection = False
-    _supports_check_mode = True
+    ARGUMENTS = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def work(self, arguments: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         """Plan or check; fails with what cannot be set, and what to declare instead."""
-        _, arguments = self.validate_argument_spec(ARGUMENTS)
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        try:
-            observation = Observation.parse(arguments["observation"])
-            cards, absent = tuned(arguments, observation, task_vars or {})
-        except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
+        observation = Observation.parse(arguments["observation"])
+        cards, absent = tuned(arguments, observation, variables)
         if arguments["in_force"] and (reasons := list(missed(cards, observation))):
             raise AnsibleActionFail("; ".join(reasons))
-        result |= {
+        result: dict[str, Any] = {
             "changed": False,
             "commands": [list(words) for words in commands(cards)],
             "missed": list(missed(cards, observation)),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
-from rigdeploy.errors import EXIT_FAIL, RigdeployError
-from rigdeploy.fleet.host import host_rig
+from rigdeploy.errors import EXIT_FAIL
+from rigdeploy.fleet.fleet import Fleet
+from rigdeploy.fleet.models import Rig
 from rigdeploy.node.load import Load
 from rigdeploy.node.observation import Observation
+from rigdeploy.plugins.controller import RigAction
 from rigdeploy.verify.findings import Finding, Status, exit_code, worst
 from rigdeploy.verify.rules import judge
 
@@ -25,33 +24,24 @@ def describe(finding: Finding) -> str:
     return f"{line}; {finding.remedy}" if finding.remedy else line
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+class ActionModule(RigAction):
     """``rig_verify``: fails the host on a FAIL, and shows what is a WARN or UNKNOWN.
 
     ``observation`` is what ``rig_probe`` returned, ``load`` what ``rig_active`` returned on the same boot; ``strict``
     makes an UNKNOWN fail too.
     """
 
-    _requires_connection = False
-    _supports_check_mode = True
+    ARGUMENTS: ClassVar[dict[str, Any]] = {
+        "observation": {"type": "dict", "required": True},
+        "load": {"type": "dict"},
+        "strict": {"type": "bool", "default": False},
+    }
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self, fleet: Fleet, rig: Rig, arguments: dict[str, Any]) -> dict[str, Any]:
         """Judge, and return the findings as data beside the text for people."""
-        _, arguments = self.validate_argument_spec(
-            {
-                "observation": {"type": "dict", "required": True},
-                "load": {"type": "dict"},
-                "strict": {"type": "bool", "default": False},
-            }
-        )
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        try:
-            fleet, rig = host_rig(task_vars or {})
-            load = None if arguments["load"] is None else Load.parse(arguments["load"])
-            findings = judge(rig, fleet.catalogue, Observation.parse(arguments["observation"]), load)
-        except RigdeployError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.remedy}".strip()) from None
-        return result | summarise(findings, strict=arguments["strict"])
+        load = None if arguments["load"] is None else Load.parse(arguments["load"])
+        findings = judge(rig, fleet.catalogue, Observation.parse(arguments["observation"]), load)
+        return summarise(findings, strict=arguments["strict"])
 
 
 def summarise(findings: list[Finding], *, strict: bool) -> dict[str, Any]:
